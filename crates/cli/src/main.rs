@@ -1,0 +1,2 @@
+//! The deadpeer command.
+fn main() {}

@@ -1,0 +1,4 @@
+//! Linux.
+
+pub mod netlink;
+pub mod sockopt;

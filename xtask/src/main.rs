@@ -1,0 +1,2 @@
+//! Repeatable work.
+fn main() {}
