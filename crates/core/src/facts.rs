@@ -1,0 +1,352 @@
+//! What was seen of one connection, once. Plain data, no judgement.
+//!
+//! Ages, not instants: the kernel speaks in ages ("42 ms ago"), which wrap at 49.7 days.
+
+use core::time::Duration;
+
+use crate::known::{Known, Why};
+use crate::retransmission::Backoff;
+
+/// The states of RFC 9293, as Linux names them (include/net/tcp_states.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TcpState {
+    /// Open in both directions, as far as this side knows.
+    Established,
+    /// Our SYN is out.
+    SynSent,
+    /// A SYN came, ours is out.
+    SynReceived,
+    /// We have closed; our FIN is not acknowledged.
+    FinWait1,
+    /// We have closed and the peer knows; it has not.
+    FinWait2,
+    /// Both have closed; late segments are waited for.
+    TimeWait,
+    /// No connection.
+    Close,
+    /// The peer has closed, this side has not.
+    CloseWait,
+    /// Both have closed; our FIN is not acknowledged.
+    LastAck,
+    /// Waits for connections.
+    Listen,
+    /// Both closed at the same time.
+    Closing,
+}
+
+impl TcpState {
+    /// Every state, in the kernel's order.
+    pub const ALL: [Self; 11] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynReceived,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+    ];
+
+    /// "established", "close-wait" …
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn-sent",
+            Self::SynReceived => "syn-recv",
+            Self::FinWait1 => "fin-wait-1",
+            Self::FinWait2 => "fin-wait-2",
+            Self::TimeWait => "time-wait",
+            Self::Close => "close",
+            Self::CloseWait => "close-wait",
+            Self::LastAck => "last-ack",
+            Self::Listen => "listen",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// The timer that is pending, and when it fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// None.
+    Off,
+    /// Unacknowledged data will be sent again, or a tail loss probe goes out.
+    Retransmit(Duration),
+    /// The keepalive timer looks again.
+    Keepalive(Duration),
+    /// TIME_WAIT ends.
+    TimeWait(Duration),
+    /// A shut window will be probed.
+    WindowProbe(Duration),
+}
+
+/// What came of asking the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// How many questions were sent.
+    pub tries: u8,
+    /// How long ago the first was sent.
+    pub over: Duration,
+    /// What came back.
+    pub answer: Answer,
+}
+
+/// What came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing.
+    None,
+    /// The peer's kernel answered, this long after a question.
+    Heard(Duration),
+    /// The connection ended right after our question: the peer's host knows no such connection (RST).
+    Reset(Duration),
+    /// The owner closed the connection meanwhile.
+    Gone,
+}
+
+/// Our own way to the peer, as far as this host can see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The first hop.
+    pub hop: Hop,
+    /// What other peers behind the same first hop say.
+    pub others: Others,
+}
+
+/// The first hop of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hop {
+    /// The peer is this host.
+    Loopback,
+    /// Carrier, route and neighbour are there.
+    Up,
+    /// The interface is down or has no carrier.
+    LinkDown,
+    /// No route leads to the peer.
+    NoRoute,
+    /// The gateway does not answer on the link (ARP, neighbour discovery).
+    GatewayFailed,
+    /// The peer is on our link and does not answer there: it is gone, or our side of the link is.
+    PeerUnresolved,
+}
+
+/// What other peers behind the same first hop say: hosts, not connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// There are none, or none was asked.
+    None,
+    /// At least so many were heard since this peer fell silent.
+    Heard(u32),
+    /// So many were asked too, and none answered.
+    Silent(u32),
+}
+
+/// A listener's queue of connections that no program has accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptQueue {
+    /// How many wait.
+    pub waiting: u32,
+    /// How many may wait.
+    pub limit: u32,
+    /// How long the oldest has waited.
+    pub oldest: Option<Duration>,
+}
+
+/// What was seen of one connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Facts {
+    /// Its state.
+    pub state: TcpState,
+    /// Since TCP last accepted anything from the peer: data or an acknowledgement.
+    #[doc(alias = "tcpi_last_ack_recv")]
+    pub last_heard: Known<Duration>,
+    /// Since data last came.
+    #[doc(alias = "tcpi_last_data_recv")]
+    pub last_received: Known<Duration>,
+    /// Since data was last sent.
+    #[doc(alias = "tcpi_last_data_sent")]
+    pub last_sent: Known<Duration>,
+    /// Segments that came, of any kind. A rise between two looks is life, even where no age moves: a peer's
+    /// own keepalive probes count here only.
+    #[doc(alias = "tcpi_segs_in")]
+    pub segments_in: Known<u32>,
+    /// The smoothed round-trip time.
+    pub rtt: Option<Duration>,
+    /// The retransmission timeout in force, doublings included.
+    pub rto: Duration,
+    /// The longest that `rto` can get, where it is known.
+    pub rto_max: Option<Duration>,
+    /// How often `rto` was doubled since the peer was last heard.
+    pub backoff: u8,
+    /// Retransmissions of the oldest segment without an answer.
+    #[doc(alias = "tcpi_retransmits")]
+    pub retransmits: u8,
+    /// Keepalive or window probes without an answer.
+    #[doc(alias = "tcpi_probes")]
+    pub probes_out: u8,
+    /// Bytes sent and not acknowledged.
+    pub in_flight: u32,
+    /// Bytes written and not yet sent.
+    pub unsent: u32,
+    /// Bytes received that the program has not read.
+    pub unread: u32,
+    /// The window that we last advertised, bytes; shut at 0.
+    pub own_window: Known<u32>,
+    /// The timer that is pending.
+    pub timer: Timer,
+    /// The distance of keepalive probes, where it could be read.
+    pub keepalive_interval: Option<Duration>,
+    /// A listener's queue.
+    pub accept_queue: Option<AcceptQueue>,
+    /// What came of asking; `None` when nobody wanted to.
+    pub asked: Option<Known<Asked>>,
+    /// Our own way to the peer.
+    pub path: Known<Path>,
+}
+
+impl Facts {
+    /// A connection in `state` of which nothing else is known.
+    pub const fn new(state: TcpState) -> Self {
+        Self {
+            state,
+            last_heard: Known::Not(Why::NotAsked),
+            last_received: Known::Not(Why::NotAsked),
+            last_sent: Known::Not(Why::NotAsked),
+            segments_in: Known::Not(Why::NotAsked),
+            rtt: None,
+            rto: Duration::from_secs(1),
+            rto_max: None,
+            backoff: 0,
+            retransmits: 0,
+            probes_out: 0,
+            in_flight: 0,
+            unsent: 0,
+            unread: 0,
+            own_window: Known::Not(Why::NotAsked),
+            timer: Timer::Off,
+            keepalive_interval: None,
+            accept_queue: None,
+            asked: None,
+            path: Known::Not(Why::NotAsked),
+        }
+    }
+}
+
+/// Which tries went unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tries {
+    /// Our own questions.
+    Questions,
+    /// Retransmissions of data.
+    Retransmissions,
+    /// The socket's own keepalive probes.
+    KeepaliveProbes,
+    /// Probes of a shut window.
+    WindowProbes,
+}
+
+/// Tries that went unanswered: how many, and for how long at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// Which.
+    pub tries: Tries,
+    /// How many.
+    pub count: u8,
+    /// A lower bound of the time since the first of them. It follows from the pauses between the tries:
+    /// timers are late, never early.
+    pub over: Duration,
+}
+
+impl Facts {
+    /// The kernel accepts no shorter keepalive interval (`do_tcp_setsockopt`, whole seconds, 1 at least).
+    const SHORTEST_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// What has gone unanswered, the strongest first: our questions, then what the kernel tried by itself.
+    ///
+    /// This is the one formula behind every "silent to n tries over t".
+    pub fn silence(&self) -> Option<Silence> {
+        self.unanswered_questions().into_iter().chain(self.unanswered_tries()).reduce(|a, b| {
+            if (b.over, b.count) > (a.over, a.count) && b.count >= a.count { b } else { a }
+        })
+    }
+
+    fn unanswered_questions(&self) -> Option<Silence> {
+        match self.asked {
+            Some(Known::Is(Asked { tries, over, answer: Answer::None })) if tries > 0 => {
+                Some(Silence { tries: Tries::Questions, count: tries, over })
+            }
+            _ => None,
+        }
+    }
+
+    fn unanswered_tries(&self) -> Option<Silence> {
+        match self.timer {
+            Timer::Retransmit(due) if self.retransmits > 0 => Some(Silence {
+                tries: Tries::Retransmissions,
+                count: self.retransmits,
+                over: self.backed_off(self.retransmits, due),
+            }),
+            Timer::WindowProbe(due) if self.probes_out > 0 => self.window_probes(due),
+            Timer::Keepalive(due) if self.probes_out > 0 => self.keepalive_probes(due),
+            _ => None,
+        }
+    }
+
+    /// A lower bound of the time that `tries` with exponential pauses have taken, when the next is due in
+    /// `due`.
+    ///
+    /// `rto` holds `backoff` doublings, so the first pause was at least `rto >> backoff` (more where the
+    /// ceiling cut a doubling). Tries beyond the doublings had that first pause (thin streams back off
+    /// linearly, `tcp_thin_linear_timeouts`). The pause that runs now is `rto`, of which `due` is left.
+    fn backed_off(&self, tries: u8, due: Duration) -> Duration {
+        let first = self.rto / 1u32.checked_shl(u32::from(self.backoff)).unwrap_or(u32::MAX);
+        let doubled = self.backoff.min(tries);
+        let linear = first.saturating_mul(u32::from(tries - doubled));
+        let pauses = Backoff::new(first, self.rto).elapsed(doubled).saturating_add(linear);
+        pauses.saturating_add(self.rto.saturating_sub(due))
+    }
+
+    /// Window probes leave `rto` alone and double their pause from it (`tcp_probe0_when`). The last one counts
+    /// only when its answer has had an RTO to come.
+    fn window_probes(&self, due: Duration) -> Option<Silence> {
+        const BASE: Duration = Duration::from_millis(200); // TCP_RTO_MIN
+        let backoff = Backoff::new(self.rto.max(BASE), self.rto_max.unwrap_or(Duration::MAX));
+        let since_last = backoff.pause(self.backoff).saturating_sub(due);
+        let count = if since_last >= self.rto { self.probes_out } else { self.probes_out - 1 };
+        let over = (1..self.probes_out)
+            .map(|back| backoff.pause(self.backoff.saturating_sub(back)))
+            .fold(since_last, Duration::saturating_add);
+        (count > 0).then_some(Silence { tries: Tries::WindowProbes, count, over })
+    }
+
+    /// The last keepalive probe counts only when its answer has had an RTO to come, which can be told only
+    /// where the interval is known.
+    fn keepalive_probes(&self, due: Duration) -> Option<Silence> {
+        let since_last = self.keepalive_interval.map_or(Duration::ZERO, |whole| whole.saturating_sub(due));
+        let count = if since_last >= self.rto { self.probes_out } else { self.probes_out - 1 };
+        let interval = self.keepalive_interval.unwrap_or(Self::SHORTEST_KEEPALIVE_INTERVAL);
+        let over = interval.saturating_mul(u32::from(self.probes_out - 1)).saturating_add(since_last);
+        (count > 0).then_some(Silence { tries: Tries::KeepaliveProbes, count, over })
+    }
+
+    /// How long a window that is known to be shut has been so, at least: the peer's, while data waits.
+    ///
+    /// No data leaves while the window is shut, and probes of it carry none, so the age of the last data
+    /// sent is the time that it has been shut. At least one answered probe must have confirmed it.
+    pub fn window_shut_for(&self) -> Option<Duration> {
+        let probing = matches!(self.timer, Timer::WindowProbe(_)) && self.backoff > 0;
+        if probing && self.unsent > 0 { self.last_sent.value() } else { None }
+    }
+
+    /// How long our own program has left a full receive queue unread.
+    ///
+    /// The kernel shuts the window when the queue is full, and the age of the last data that came is the
+    /// time since.
+    pub fn unread_for(&self) -> Option<Duration> {
+        let shut = matches!(self.own_window, Known::Is(0));
+        if shut && self.unread > 0 { self.last_received.value() } else { None }
+    }
+}

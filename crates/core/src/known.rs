@@ -1,0 +1,117 @@
+//! A value, or the reason why there is none.
+
+use core::fmt;
+
+/// A value that is known, or why it is not. An `Option` would forget the reason.
+///
+/// ```
+/// use deadpeer_core::{Known, Why};
+///
+/// let idle: Known<u32> = Known::Not(Why::NoPermission);
+/// assert_eq!(idle.value(), None);
+/// assert_eq!(idle.why().unwrap().to_string(), "no permission to look into the owner's descriptors");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known<T> {
+    /// The value.
+    Is(T),
+    /// Why there is none.
+    Not(Why),
+}
+
+impl<T> Known<T> {
+    /// The value, if there is one.
+    pub fn value(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Not(_) => None,
+        }
+    }
+
+    /// Why there is no value.
+    pub const fn why(&self) -> Option<Why> {
+        match self {
+            Self::Is(_) => None,
+            Self::Not(why) => Some(*why),
+        }
+    }
+
+    /// Applies `f` to a known value.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Known<U> {
+        match self {
+            Self::Is(value) => Known::Is(f(value)),
+            Self::Not(why) => Known::Not(why),
+        }
+    }
+
+    /// A reference to what is inside.
+    pub const fn as_ref(&self) -> Known<&T> {
+        match self {
+            Self::Is(value) => Known::Is(value),
+            Self::Not(why) => Known::Not(*why),
+        }
+    }
+}
+
+/// Why something is not known. `Display` gives the reason in a few words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Why {
+    /// The owner is another user's process: ptrace(2) access is needed (root, or the same user).
+    NoPermission,
+    /// Asking needs CAP_NET_ADMIN in the connection's network namespace.
+    NoNetAdmin,
+    /// No process that we can see holds a descriptor of this socket.
+    NoOwner,
+    /// The program has not yet taken the connection from its listener's queue.
+    NotAccepted,
+    /// The socket went away while we looked.
+    SocketGone,
+    /// The descriptor belongs to another socket now.
+    DescriptorReused,
+    /// This kernel has no such call or option.
+    NotOnThisKernel,
+    /// Nobody asked for it.
+    NotAsked,
+    /// The socket is in repair: somebody is checkpointing it (TCP_REPAIR).
+    InRepair,
+    /// Only an ESTABLISHED connection can be asked.
+    NotEstablished,
+    /// The socket has keepalive, a user timeout or unanswered probes of its own: without CAP_NET_ADMIN a
+    /// question could shorten its life.
+    OwnTimers,
+    /// We were stopped before its turn came.
+    Interrupted,
+    /// The kernel showed a timer that does not tell.
+    TimerSilent,
+    /// A system call failed in a way that was not foreseen.
+    Failed,
+}
+
+impl Why {
+    /// The reason in a few words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoPermission => "no permission to look into the owner's descriptors",
+            Self::NoNetAdmin => "CAP_NET_ADMIN is missing",
+            Self::NoOwner => "no visible process owns the socket",
+            Self::NotAccepted => "not yet accepted by its program",
+            Self::SocketGone => "the socket went away while we looked",
+            Self::DescriptorReused => "the descriptor was reused while we looked",
+            Self::NotOnThisKernel => "not available on this kernel",
+            Self::NotAsked => "not asked for",
+            Self::InRepair => "the socket is in repair (checkpointed)",
+            Self::NotEstablished => "only an established connection can be asked",
+            Self::OwnTimers => "its own keepalive or timeout could count our question; needs CAP_NET_ADMIN",
+            Self::Interrupted => "interrupted before its turn",
+            Self::TimerSilent => "the kernel's timer does not tell",
+            Self::Failed => "a system call failed unexpectedly",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
