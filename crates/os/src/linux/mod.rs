@@ -1,4 +1,15 @@
 //! Linux.
 
+pub mod ask;
+pub mod deaf;
+pub mod diag;
+pub mod foreign;
+pub mod namespace;
 pub mod netlink;
+pub mod process;
+pub mod route;
+pub mod rtnetlink;
+pub mod settings;
 pub mod sockopt;
+pub mod sysctl;
+pub mod tcp_info;
