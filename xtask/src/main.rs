@@ -1,2 +1,32 @@
-//! Repeatable work.
-fn main() {}
+//! Repeatable work on deadpeer: `cargo xtask help` lists it.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "printing its results is what this program is for")]
+
+#[cfg(target_os = "linux")]
+mod bench;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Repeatable work on deadpeer.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Work {
+    /// Measure the command beside its rivals, in one run. Prints which bars hold; fails for none
+    #[cfg(target_os = "linux")]
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let result = match Work::parse() {
+        #[cfg(target_os = "linux")]
+        Work::Bench(bench) => bench.run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -71,9 +71,9 @@ pub enum Evidence {
     State(TcpState),
     /// Our own way to the peer is broken, or doubtful.
     Path(Hop),
-    /// Other peers through the same first hop were heard since.
+    /// So many peers behind the same first hop were heard since.
     OthersHeard(u32),
-    /// Other peers through the same first hop are silent too.
+    /// So many other peers behind the same first hop were asked, and none was heard.
     OthersSilent(u32),
 }
 
@@ -207,13 +207,10 @@ impl fmt::Display for Evidence {
             }
             Self::State(state) => write!(f, "state {}", state.as_str()),
             Self::Path(hop) => f.write_str(hop.as_str()),
-            Self::OthersHeard(1) => f.write_str("another peer through the same hop was heard since"),
-            Self::OthersHeard(count) => {
-                write!(f, "{count} other peers through the same hop were heard since")
-            }
-            Self::OthersSilent(1) => f.write_str("the only other peer through the same hop is silent too"),
+            Self::OthersHeard(_) => f.write_str("others behind the same first hop were heard since"),
+            Self::OthersSilent(1) => f.write_str("the only other peer behind the same first hop is silent too"),
             Self::OthersSilent(count) => {
-                write!(f, "all {count} other peers through the same hop are silent too")
+                write!(f, "all {count} other peers behind the same first hop are silent too")
             }
         }
     }

@@ -4,6 +4,7 @@ pub mod ask;
 pub mod deaf;
 pub mod diag;
 pub mod foreign;
+pub mod lock;
 pub mod namespace;
 pub mod netlink;
 pub mod process;

@@ -122,5 +122,5 @@ fn address(fixed: &[u8; FIXED], at: usize, port_at: usize) -> Result<SocketAddr,
         libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(bytes_at::<16>(fixed, at, "an IPv6 address")?)),
         _ => return Err(Malformed { offset: 0, what: "family AF_INET or AF_INET6" }),
     };
-    Ok(SocketAddr::new(ip, port))
+    Ok(SocketAddr::new(ip.to_canonical(), port))
 }

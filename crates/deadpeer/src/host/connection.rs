@@ -1,0 +1,69 @@
+//! A connection of this host, with its owner and its protection.
+
+use std::sync::Arc;
+
+use deadpeer_core::{Detection, Facts, Judgement, Known, Platform, Protection, detection};
+use deadpeer_os::linux::diag::Row;
+
+use super::namespace::Namespace;
+
+/// A process that holds sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its name (`comm`), at most 15 bytes; `None` when it has exited.
+    pub name: Option<String>,
+    /// Its systemd unit, or the path of its cgroup where there is no unit.
+    pub unit: Option<String>,
+}
+
+/// Who holds a socket.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The first process that does, by number.
+    pub process: Arc<Process>,
+    /// Its descriptor.
+    pub fd: i32,
+    /// How many processes do.
+    pub processes: u32,
+}
+
+/// A connection, or a listener.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// What the kernel listed.
+    pub row: Row,
+    /// Who holds it.
+    pub owner: Known<Owner>,
+    /// What is set on it.
+    pub protection: Protection,
+    /// The network namespace that it lives in.
+    pub namespace: Arc<Namespace>,
+}
+
+impl Connection {
+    /// What was seen of it.
+    pub const fn facts(&self) -> &Facts {
+        &self.row.facts
+    }
+
+    /// The system defaults that rule it.
+    pub fn platform(&self) -> &Platform {
+        self.namespace.platform()
+    }
+
+    /// How long its peer's death would go unnoticed.
+    pub fn detection(&self) -> Detection {
+        detection(&self.protection, self.platform(), self.row.facts.rto)
+    }
+}
+
+/// A connection and what is to be thought of it.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The connection.
+    pub connection: Connection,
+    /// The verdict on it.
+    pub judgement: Judgement,
+}

@@ -1,0 +1,265 @@
+//! A scan: list, complete, ask, judge, sort.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use deadpeer_core::{Rules, TcpState, judge};
+use deadpeer_os::linux::lock::Lock;
+
+use super::ask;
+use super::census::{Census, CensusError, SockDiag, Taken, Want};
+use super::connection::Finding;
+use super::filter::Filter;
+use super::listeners;
+use super::namespace::Namespace;
+use super::owners::Walk;
+use super::pace::Pace;
+use super::path::{self, Witnesses};
+use super::protection;
+use super::States;
+
+/// A scan in the making.
+#[must_use = "a scan does nothing until it is run"]
+pub struct Scan<'s> {
+    filter: Filter,
+    rules: Rules,
+    census: Box<dyn Census + 's>,
+    all_namespaces: bool,
+    listeners: bool,
+    settings: bool,
+    probe: Option<Pace>,
+    cancel: Option<&'s AtomicBool>,
+    progress: Option<ask::Progress<'s>>,
+}
+
+impl fmt::Debug for Scan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan")
+            .field("filter", &self.filter)
+            .field("rules", &self.rules)
+            .field("probe", &self.probe)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a scan found.
+#[derive(Debug)]
+pub struct Report {
+    /// The connections, the worst first; among equals those silent for longest.
+    pub findings: Vec<Finding>,
+    /// Whether the kernel's list stayed torn: it changed whenever it was taken.
+    pub torn: bool,
+    /// Network namespaces that could not be entered.
+    pub namespaces_refused: usize,
+    /// Whether the scan was cancelled before all peers were asked.
+    pub interrupted: bool,
+}
+
+impl Default for Scan<'_> {
+    fn default() -> Self {
+        Self {
+            filter: Filter::default(),
+            rules: Rules::default(),
+            census: Box::new(SockDiag),
+            all_namespaces: false,
+            listeners: false,
+            settings: true,
+            probe: None,
+            cancel: None,
+            progress: None,
+        }
+    }
+}
+
+impl<'s> Scan<'s> {
+    /// All connections of this network namespace, with their settings, without asking anybody.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only what passes `filter`. Its verdicts select from the result; everything else also selects who is
+    /// asked.
+    pub fn filter(self, filter: Filter) -> Self {
+        Self { filter, ..self }
+    }
+
+    /// Judges by other thresholds.
+    pub fn rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// Takes the list from another source.
+    pub fn census(self, census: impl Census + 's) -> Self {
+        Self { census: Box::new(census), ..self }
+    }
+
+    /// Looks into every network namespace of the host's processes (CAP_SYS_ADMIN).
+    pub fn all_namespaces(self, yes: bool) -> Self {
+        Self { all_namespaces: yes, ..self }
+    }
+
+    /// Lists listeners, too.
+    pub fn listeners(self, yes: bool) -> Self {
+        Self { listeners: yes, ..self }
+    }
+
+    /// Whether to read each socket's settings; it is the larger part of a scan's time.
+    pub fn settings(self, yes: bool) -> Self {
+        Self { settings: yes, ..self }
+    }
+
+    /// Asks the peer of each connection.
+    pub fn probe(self, pace: Pace) -> Self {
+        Self { probe: Some(pace), ..self }
+    }
+
+    /// Stops asking when `cancel` becomes true. What was changed on sockets is put back.
+    pub fn cancel(self, cancel: &'s AtomicBool) -> Self {
+        Self { cancel: Some(cancel), ..self }
+    }
+
+    /// Is told how many peers are done, of how many.
+    pub fn progress(self, progress: ask::Progress<'s>) -> Self {
+        Self { progress: Some(progress), ..self }
+    }
+
+    /// Runs the scan.
+    ///
+    /// # Errors
+    /// [`ScanError`] when there is no list, or another run is asking.
+    pub fn run(self) -> Result<Report, ScanError> {
+        let (namespaces, namespaces_refused) = match self.all_namespaces {
+            true => Namespace::all().map_err(ScanError::Proc)?,
+            false => (vec![Namespace::current().map_err(ScanError::Proc)?], 0),
+        };
+        let Taken { mut connections, torn } = self.take(&namespaces)?;
+        listeners::fill(&mut connections);
+        let mut bystanders = Witnesses::default();
+        // Whoever asks for states by name gets listeners if that is one of them.
+        let listeners = self.listeners || self.filter.states().is_some();
+        connections.retain(|connection| {
+            let admitted = self.filter.admits(connection)
+                && (listeners || connection.row.facts.state != TcpState::Listen);
+            if !admitted {
+                bystanders.add(connection);
+            }
+            admitted
+        });
+        match self.settings {
+            true => protection::fill(&mut connections, workers()),
+            false => protection::skip(&mut connections),
+        }
+        let cancel = self.cancel.unwrap_or(&NEVER);
+        if let Some(pace) = self.probe {
+            let _lock = only_one_asks(cancel)?;
+            let mut silent = |_, _| ();
+            ask::ask(&mut connections, pace, cancel, self.progress.unwrap_or(&mut silent));
+        }
+        for connection in &connections {
+            bystanders.add(connection);
+        }
+        path::fill(&mut connections, &bystanders);
+        let mut findings: Vec<Finding> = connections
+            .into_iter()
+            .map(|connection| Finding { judgement: judge(connection.facts(), &self.rules), connection })
+            .filter(|finding| self.filter.admits_verdict(&finding.judgement))
+            .collect();
+        findings.sort_by_cached_key(|finding| {
+            let silent_for = finding.connection.facts().last_heard.value().unwrap_or_default();
+            std::cmp::Reverse((finding.judgement.verdict(), silent_for))
+        });
+        Ok(Report { findings, torn, namespaces_refused, interrupted: cancel.load(Ordering::Relaxed) })
+    }
+
+    /// The list, with owners. The walk through the processes runs beside the dump.
+    fn take(&self, namespaces: &[Arc<Namespace>]) -> Result<Taken, ScanError> {
+        let want = Want {
+            states: match self.filter.states() {
+                Some(states) => states,
+                None if self.listeners => States::ALL,
+                None => States::ALL.without(TcpState::Listen),
+            },
+        };
+        let workers = workers();
+        let (taken, walk) = thread::scope(|scope| {
+            let walk = scope.spawn(move || Walk::all(workers));
+            let mut all = Taken { connections: Vec::new(), torn: false };
+            for namespace in namespaces {
+                let taken = self.census.take(namespace, want)?;
+                all.torn |= taken.torn;
+                match all.connections.is_empty() {
+                    true => all.connections = taken.connections,
+                    false => all.connections.extend(taken.connections),
+                }
+            }
+            Ok((all, walk.join()))
+        })
+        .map_err(ScanError::Census)?;
+        let mut taken: Taken = taken;
+        if let Ok(walk) = walk {
+            walk.fill(&mut taken.connections);
+        }
+        Ok(taken)
+    }
+}
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+fn workers() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(8)
+}
+
+/// Two runs at once could take each other's passing changes (SO_REUSEADDR) for the owners' own.
+fn only_one_asks(cancel: &AtomicBool) -> Result<Lock, ScanError> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Lock::take("deadpeer-ask") {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) if Instant::now() >= deadline || cancel.load(Ordering::Relaxed) => {
+                return Err(ScanError::Busy);
+            }
+            Ok(None) => thread::sleep(Duration::from_millis(20)),
+            Err(error) => return Err(ScanError::Lock(error)),
+        }
+    }
+}
+
+/// Why a scan found nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ScanError {
+    /// There is no list of connections.
+    Census(CensusError),
+    /// /proc can't be read.
+    Proc(io::Error),
+    /// Another run is asking the peers of this host.
+    Busy,
+    /// The lock between runs could not be made.
+    Lock(io::Error),
+}
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Census(error) => error.fmt(f),
+            Self::Proc(error) => write!(f, "/proc can't be read ({error}): is it mounted?"),
+            Self::Busy => f.write_str("another deadpeer is asking the peers of this host: try again later"),
+            Self::Lock(error) => write!(f, "the lock between runs can't be taken: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ScanError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Census(error) => Some(error),
+            Self::Proc(error) | Self::Lock(error) => Some(error),
+            Self::Busy => None,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `cargo xtask bench`: the command beside its rivals.
+//!
+//! Each benchmark runs twice. First it [builds the programs](programs) and starts itself again
+//! [in a namespace](namespace) of its own; there it opens its connections, which other processes
+//! [hold](holders), [measures](measure) and [reports](report).
+
+mod bars;
+mod contest;
+mod hold;
+mod holders;
+mod machine;
+mod measure;
+mod namespace;
+mod probe;
+mod programs;
+mod report;
+mod scan;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use programs::Programs;
+
+/// What `cargo xtask bench` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// `deadpeer scan` beside `ss` and the kernel's bare answer
+    Scan(scan::Scan),
+    /// `deadpeer scan --probe` of a process with many idle connections
+    Probe(probe::Probe),
+    /// Hold connections until stdin ends: for the other benchmarks
+    #[command(subcommand, hide = true)]
+    Hold(hold::Hold),
+}
+
+impl Bench {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        match self {
+            Self::Scan(scan) => in_namespace(scan.deadpeer.as_deref(), |programs| scan.run(programs)),
+            Self::Probe(probe) => in_namespace(probe.deadpeer.as_deref(), |programs| probe.run(programs)),
+            Self::Hold(hold) => hold.run().map(|()| ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Runs `benchmark` in a network namespace of its own: by the process that this one starts for it.
+fn in_namespace(
+    deadpeer: Option<&std::path::Path>,
+    benchmark: impl FnOnce(&Programs) -> Result<()>,
+) -> Result<ExitCode> {
+    let Some(programs) = Programs::from_environment() else {
+        return namespace::run_again(&Programs::build(deadpeer)?);
+    };
+    namespace::furnish()?;
+    benchmark(&programs).map(|()| ExitCode::SUCCESS)
+}
