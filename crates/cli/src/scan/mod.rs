@@ -1,0 +1,143 @@
+//! `deadpeer scan`.
+
+mod group;
+mod json;
+mod progress;
+mod summary;
+mod table;
+
+use std::cmp::Reverse;
+use std::error::Error;
+use std::io::{self, Write};
+use std::sync::atomic::AtomicBool;
+
+use deadpeer::host::{Filter, Finding, Pace, Report, Scan};
+use deadpeer::{Known, Rules, Verdict};
+
+use crate::args::{self, Rate, Sort};
+use crate::exit::{Ended, unless_closed};
+use crate::signals;
+use crate::terminal::Terminal;
+use progress::Progress;
+
+
+/// Runs `deadpeer scan`.
+pub(crate) fn run(args: &args::Scan) -> Result<Ended, Box<dyn Error>> {
+    let terminal = Terminal::of_stdout();
+    let filter = filter(args)?;
+    let pace = pace(args)?;
+    let cancel = signals::cancel()?;
+    let mut report = scan(args, filter, pace, &cancel)?;
+    if report.torn {
+        eprintln!("deadpeer: the kernel's list kept changing while it was read; a connection may be missing");
+    }
+    if report.namespaces_refused > 0 {
+        let refused = report.namespaces_refused;
+        eprintln!("deadpeer: {refused} network namespaces could not be entered: CAP_SYS_ADMIN is missing (sudo)");
+    }
+    sort(&mut report.findings, args.sort);
+    unless_closed(write(args, &report, terminal))?;
+    if report.interrupted {
+        return Ok(Ended::Interrupted);
+    }
+    let found = report.findings.iter().any(|finding| args.fail_on.contains(&finding.judgement.verdict()));
+    Ok(if found { Ended::Found } else { Ended::Well })
+}
+
+fn filter(args: &args::Scan) -> Result<Filter, Box<dyn Error>> {
+    let mut filter = Filter::parse(&args.filters)?;
+    if args.v4 {
+        filter = filter.v4();
+    }
+    if args.v6 {
+        filter = filter.v6();
+    }
+    Ok(filter)
+}
+
+fn pace(args: &args::Scan) -> Result<Pace, Box<dyn Error>> {
+    let Rate(per_second) = args.rate;
+    let pace = Pace::default().tries(args.tries)?.gap(args.gap)?.timeout(args.timeout).per_second(per_second);
+    Ok(pace.check()?)
+}
+
+fn scan(
+    args: &args::Scan,
+    filter: Filter,
+    pace: Pace,
+    cancel: &AtomicBool,
+) -> Result<Report, Box<dyn Error>> {
+    let rules = Rules { fresh: args.fresh, stalled_after: args.stalled_after, ..Rules::default() };
+    let mut progress = Progress::new();
+    let mut tell = |done, total| progress.tell(done, total);
+    let mut scan = Scan::new()
+        .filter(filter)
+        .rules(rules)
+        .listeners(args.listeners)
+        .all_namespaces(args.all_netns)
+        .settings(!args.skip_settings)
+        .cancel(cancel);
+    if args.probe {
+        scan = scan.probe(pace).progress(&mut tell);
+    }
+    let report = scan.run();
+    progress.clear();
+    Ok(report?)
+}
+
+fn sort(findings: &mut [Finding], order: Sort) {
+    let process = |finding: &Finding| match &finding.connection.owner {
+        Known::Is(owner) => (owner.process.name.clone(), owner.process.pid),
+        Known::Not(_) => (None, 0),
+    };
+    match order {
+        Sort::Verdict => {} // the library's own order
+        Sort::Peer => findings.sort_by_key(|finding| finding.connection.row.peer),
+        Sort::Local => findings.sort_by_key(|finding| finding.connection.row.local),
+        Sort::Process => findings.sort_by_cached_key(process),
+        Sort::Idle => {
+            findings.sort_by_key(|finding| Reverse(finding.connection.facts().last_heard.value()));
+        }
+    }
+}
+
+/// Whether a person should look at it.
+fn needs_attention(finding: &Finding) -> bool {
+    matches!(
+        finding.judgement.verdict(),
+        Verdict::Dead | Verdict::Suspect | Verdict::Leaked | Verdict::Stalled
+    )
+}
+
+fn write(args: &args::Scan, report: &Report, terminal: Terminal) -> io::Result<()> {
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let mut out = io::stdout().lock();
+    if let Some(key) = args.group_by {
+        group::write(&mut out, &report.findings, key, args.json, limit)?;
+    } else if args.json {
+        let all = report.findings.len().min(limit);
+        json::write(&mut out, &report.findings[..all])?;
+    } else {
+        // A filter that names a verdict, listeners or an order of its own says what to list.
+        let everything = args.all || args.listeners || !terminal.is_terminal || !args.filters.is_empty();
+        let listed: Vec<_> =
+            report.findings.iter().filter(|finding| everything || needs_attention(finding)).take(limit).collect();
+        table::write(&mut out, &listed, &args.columns, terminal)?;
+        if terminal.is_terminal {
+            writeln!(out, "{}", summary::line(&report.findings))?;
+            if let Some(hint) = summary::hint(report, args.probe, listed.len()) {
+                writeln!(out, "{hint}")?;
+            }
+        }
+    }
+    out.flush()?;
+    if !terminal.is_terminal && !args.json && args.group_by.is_none() {
+        eprintln!("{}", summary::line(&report.findings));
+    }
+    if args.probe
+        && let Some(line) = summary::not_asked(&report.findings)
+    {
+        eprintln!("{line}");
+    }
+    Ok(())
+}

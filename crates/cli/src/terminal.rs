@@ -1,0 +1,31 @@
+//! What stdout is, and colours.
+
+use std::env;
+use std::io::{self, IsTerminal};
+
+/// Where the output goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terminal {
+    /// Whether a person reads it.
+    pub is_terminal: bool,
+    /// Whether colours are wanted (<https://no-color.org>).
+    pub colour: bool,
+    /// Its width in columns; none for a file or pipe.
+    pub width: Option<u16>,
+}
+
+impl Terminal {
+    /// Looks at stdout.
+    pub(crate) fn of_stdout() -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || env::var_os("TERM").is_some_and(|value| value == "dumb");
+        let width = is_terminal.then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+        Self {
+            is_terminal,
+            colour: is_terminal && !plain,
+            width: width.map(|size| size.ws_col).filter(|columns| *columns > 0),
+        }
+    }
+}
