@@ -1,11 +1,80 @@
-//! `deadpeer demo`.
+//! `deadpeer demo`: connections of its own, each with another fate, asked and judged.
+//!
+//! It runs in a network namespace of its own, made for it without privileges: making a peer silent takes
+//! CAP_NET_ADMIN, which everybody has in a namespace of one's own, and the host's connections stay out of it.
 
+use std::env;
 use std::error::Error;
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use deadpeer::Rules;
+use deadpeer::host::{Filter, Finding, Pace, Scan};
+use deadpeer_lab::{Loopback, Pair, fill};
 
 use crate::args;
-use crate::exit::Ended;
+use crate::exit::{Ended, unless_closed};
+use crate::scan::{write_json, write_table};
+use crate::terminal::Terminal;
+
+/// Tells the second self that it is inside.
+const INSIDE: &str = "DEADPEER_DEMO_INSIDE";
+/// How long the stalled connection's window stays shut before it is looked at.
+const STALL: Duration = Duration::from_secs(2);
 
 /// Runs `deadpeer demo`.
-pub(crate) fn run(_args: &args::Demo) -> Result<Ended, Box<dyn Error>> {
+pub(crate) fn run(args: &args::Demo) -> Result<Ended, Box<dyn Error>> {
+    if env::var_os(INSIDE).is_some() {
+        return show(args);
+    }
+    let mut again = Command::new(env::current_exe()?);
+    again.args(env::args_os().skip(1)).env(INSIDE, "1");
+    let status = Loopback::isolate(&mut again)
+        .status()
+        .map_err(|error| format!("a network namespace for the demo can't be made: {error}"))?;
+    match status.code() {
+        Some(0) => Ok(Ended::Well),
+        Some(2) => Err("the demo did not come to its end, see above".into()),
+        _ => Ok(Ended::Interrupted),
+    }
+}
+
+fn show(args: &args::Demo) -> Result<Ended, Box<dyn Error>> {
+    Loopback::up()?;
+    let living = Pair::loopback()?;
+    let silent = Pair::loopback()?;
+    let leaked = Pair::loopback()?;
+    let stalled = Pair::loopback()?;
+    leaked.server.shutdown(Shutdown::Both)?;
+    let unread = fill(&stalled.client)?;
+    eprintln!("One peer lives, one falls silent, one has closed, one leaves {unread} bytes unread.");
+    eprintln!("Asking them, 3 questions within 3 s …");
+    thread::sleep(STALL);
+    let severed = silent.sever()?;
+    // The clients' side is this host's; the servers stand for the peers.
+    let ports: Vec<_> = [&living, &silent, &leaked, &stalled]
+        .iter()
+        .map(|pair| pair.client.local_addr().map(|address| address.port().to_string()))
+        .collect::<io::Result<_>>()?;
+    let filter = Filter::parse(ports.iter().map(|port| format!("local::{port}")))?;
+    let rules = Rules { stalled_after: STALL, ..Rules::default() };
+    let report = Scan::new().filter(filter).rules(rules).probe(Pace::default()).run()?;
+    drop(severed);
+    unless_closed(print(&report.findings, args.json))?;
     Ok(Ended::Well)
+}
+
+fn print(findings: &[Finding], json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match json {
+        true => write_json(&mut out, findings)?,
+        false => {
+            let all: Vec<_> = findings.iter().collect();
+            write_table(&mut out, &all, &[], Terminal::of_stdout())?;
+        }
+    }
+    out.flush()
 }

@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn idle_ranges_hold_what_was_measured() {
         for &((i, v, n, u), seen) in MEASURED {
-            let predicted = detection(&protection(i, v, n, u), &Platform::linux(), Duration::from_millis(204));
+            let predicted =
+                detection(&protection(i, v, n, u), &Platform::linux(), Duration::from_millis(204));
             let Bound::Within { least, most } = predicted.idle else { panic!("{predicted:?}") };
             let seen = Duration::from_millis(seen);
             assert!(least <= seen && seen <= most, "{i}/{v}/{n} U={u}: {seen:?} not in {least:?}..{most:?}");

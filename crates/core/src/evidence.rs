@@ -208,7 +208,9 @@ impl fmt::Display for Evidence {
             Self::State(state) => write!(f, "state {}", state.as_str()),
             Self::Path(hop) => f.write_str(hop.as_str()),
             Self::OthersHeard(_) => f.write_str("others behind the same first hop were heard since"),
-            Self::OthersSilent(1) => f.write_str("the only other peer behind the same first hop is silent too"),
+            Self::OthersSilent(1) => {
+                f.write_str("the only other peer behind the same first hop is silent too")
+            }
             Self::OthersSilent(count) => {
                 write!(f, "all {count} other peers behind the same first hop are silent too")
             }

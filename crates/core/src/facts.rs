@@ -268,9 +268,10 @@ impl Facts {
     ///
     /// This is the one formula behind every "silent to n tries over t".
     pub fn silence(&self) -> Option<Silence> {
-        self.unanswered_questions().into_iter().chain(self.unanswered_tries()).reduce(|a, b| {
-            if (b.over, b.count) > (a.over, a.count) && b.count >= a.count { b } else { a }
-        })
+        self.unanswered_questions()
+            .into_iter()
+            .chain(self.unanswered_tries())
+            .reduce(|a, b| if (b.over, b.count) > (a.over, a.count) && b.count >= a.count { b } else { a })
     }
 
     fn unanswered_questions(&self) -> Option<Silence> {
@@ -309,16 +310,21 @@ impl Facts {
         pauses.saturating_add(self.rto.saturating_sub(due))
     }
 
-    /// Window probes leave `rto` alone and double their pause from it (`tcp_probe0_when`). The last one counts
-    /// only when its answer has had an RTO to come.
+    /// Window probes leave `rto` alone and double their pause from it (`tcp_probe0_when`).
+    ///
+    /// Only those count that came 500 ms after the one before: Linux answers no more of them
+    /// (`tcp_invalid_ratelimit`), so the first few of a shut window stay unanswered by a living peer. And the
+    /// last one counts only when its answer has had an RTO to come.
     fn window_probes(&self, due: Duration) -> Option<Silence> {
         const BASE: Duration = Duration::from_millis(200); // TCP_RTO_MIN
+        const ANSWERED_APART: Duration = Duration::from_millis(500);
         let backoff = Backoff::new(self.rto.max(BASE), self.rto_max.unwrap_or(Duration::MAX));
-        let since_last = backoff.pause(self.backoff).saturating_sub(due);
-        let count = if since_last >= self.rto { self.probes_out } else { self.probes_out - 1 };
-        let over = (1..self.probes_out)
-            .map(|back| backoff.pause(self.backoff.saturating_sub(back)))
-            .fold(since_last, Duration::saturating_add);
+        let pause_before = |back: u8| backoff.pause(self.backoff.saturating_sub(back));
+        let since_last = pause_before(0).saturating_sub(due);
+        let sent = (1..=self.probes_out).take_while(|&back| pause_before(back) >= ANSWERED_APART).count();
+        let sent = u8::try_from(sent).unwrap_or(u8::MAX);
+        let over = (1..sent).map(pause_before).fold(since_last, Duration::saturating_add);
+        let count = if since_last >= self.rto { sent } else { sent.saturating_sub(1) };
         (count > 0).then_some(Silence { tries: Tries::WindowProbes, count, over })
     }
 

@@ -74,7 +74,8 @@ fn by_state(facts: &Facts, rules: &Rules) -> Option<Judgement> {
         }
         TcpState::CloseWait => {
             let ago = facts.last_heard.value().unwrap_or_default();
-            Judgement::new(Verdict::Leaked, Cause::PeerClosed, Evidence::PeerClosed { ago }).and(silent(facts))
+            Judgement::new(Verdict::Leaked, Cause::PeerClosed, Evidence::PeerClosed { ago })
+                .and(silent(facts))
         }
         TcpState::Close if matches!(facts.asked, Some(Known::Is(Asked { answer: Answer::Reset(_), .. }))) => {
             return None;
@@ -87,7 +88,9 @@ fn by_state(facts: &Facts, rules: &Rules) -> Option<Judgement> {
         | TcpState::Closing => {
             let gone = matches!(facts.asked, Some(Known::Is(Asked { answer: Answer::Gone, .. })));
             let first = if gone { Evidence::Gone } else { state };
-            Judgement::new(Verdict::Closing, Cause::ClosedHere, first).and(silent(facts)).and(last_heard(facts))
+            Judgement::new(Verdict::Closing, Cause::ClosedHere, first)
+                .and(silent(facts))
+                .and(last_heard(facts))
         }
     };
     Some(judgement)
@@ -108,9 +111,9 @@ fn listener(facts: &Facts, rules: &Rules) -> Judgement {
 
 fn by_reset(facts: &Facts) -> Option<Judgement> {
     match facts.asked {
-        Some(Known::Is(Asked { answer: Answer::Reset(after), .. })) => {
-            Some(Judgement::new(Verdict::Dead, Cause::Reset, Evidence::Reset { after }).and(last_heard(facts)))
-        }
+        Some(Known::Is(Asked { answer: Answer::Reset(after), .. })) => Some(
+            Judgement::new(Verdict::Dead, Cause::Reset, Evidence::Reset { after }).and(last_heard(facts)),
+        ),
         _ => None,
     }
 }
@@ -161,7 +164,9 @@ fn by_stall(facts: &Facts, rules: &Rules) -> Option<Judgement> {
     let over = facts.unread_for().filter(long)?;
     let evidence = Evidence::Unread { over, bytes: facts.unread };
     Some(
-        Judgement::new(Verdict::Stalled, Cause::UnreadQueue, evidence).and(answered(facts)).and(last_heard(facts)),
+        Judgement::new(Verdict::Stalled, Cause::UnreadQueue, evidence)
+            .and(answered(facts))
+            .and(last_heard(facts)),
     )
 }
 
@@ -181,7 +186,8 @@ fn by_life(facts: &Facts, rules: &Rules) -> Judgement {
             Judgement::new(Verdict::Unverified, Cause::NothingProven, Evidence::LastHeard(ago)).and(not_asked)
         }
         Known::Not(_) => {
-            Judgement::new(Verdict::Unverified, Cause::NothingProven, Evidence::State(facts.state)).and(not_asked)
+            Judgement::new(Verdict::Unverified, Cause::NothingProven, Evidence::State(facts.state))
+                .and(not_asked)
         }
     }
 }

@@ -54,7 +54,11 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UserTimeoutKillsSlowReader { after } => {
-                write!(f, "a living peer that reads nothing for {} is given up (TCP_USER_TIMEOUT)", Span(*after))
+                write!(
+                    f,
+                    "a living peer that reads nothing for {} is given up (TCP_USER_TIMEOUT)",
+                    Span(*after)
+                )
             }
             Self::InFlightUnbounded { within } => {
                 write!(f, "with data in flight a death is noticed only after up to {}", Span(*within))
@@ -114,7 +118,8 @@ impl core::error::Error for Unreachable {}
 
 pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreachable> {
     let keepalive = keepalive(policy, platform)?;
-    let mut settings = Settings { keepalive: Set::To(keepalive), user_timeout: Set::Off, rto_max: Set::Leave };
+    let mut settings =
+        Settings { keepalive: Set::To(keepalive), user_timeout: Set::Off, rto_max: Set::Leave };
     if policy.slow_readers() {
         settings.rto_max = rto_ceiling(policy, platform, &settings);
     } else {
@@ -161,7 +166,8 @@ fn keepalive(policy: &Policy, platform: &Platform) -> Result<Keepalive, Unreacha
         let shortest = platform.latest(unit.max(interval) + silence);
         soonest = soonest.min(shortest);
         let Some(room) = fits_within(policy.detection_time(), platform) else { continue };
-        let Some(idle) = room.checked_sub(silence).map(|idle| round_down(idle, unit).min(longest_idle)) else {
+        let Some(idle) = room.checked_sub(silence).map(|idle| round_down(idle, unit).min(longest_idle))
+        else {
             continue;
         };
         if idle < interval.max(unit) || idle + silence < policy.outage() * 2 + Plan::RTO * 2 {

@@ -33,7 +33,13 @@ impl Policy {
     /// Notice a death within `detect`. Outages of up to a third of it are survived unless
     /// [`PolicyBuilder::survive`] says otherwise.
     pub fn detect(detect: Duration) -> PolicyBuilder {
-        PolicyBuilder { detect, survive: None, mapping_timeout: None, bytes_per_day: None, slow_readers: false }
+        PolicyBuilder {
+            detect,
+            survive: None,
+            mapping_timeout: None,
+            bytes_per_day: None,
+            slow_readers: false,
+        }
     }
 
     /// A death is noticed within this time.

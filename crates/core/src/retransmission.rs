@@ -77,9 +77,7 @@ impl Backoff {
         };
         match retries.checked_sub(doubling) {
             None | Some(0) => exponential(retries),
-            Some(rest) => {
-                exponential(doubling).saturating_add(self.ceiling.saturating_mul(u32::from(rest)))
-            }
+            Some(rest) => exponential(doubling).saturating_add(self.ceiling.saturating_mul(u32::from(rest))),
         }
     }
 

@@ -137,7 +137,8 @@ impl Judgement {
 
     /// Adds evidence, as long as there is room; what comes later weighs less.
     pub(crate) fn and(mut self, evidence: Option<Evidence>) -> Self {
-        if let (Some(evidence), Some(place)) = (evidence, self.more.iter_mut().find(|place| place.is_none())) {
+        if let (Some(evidence), Some(place)) = (evidence, self.more.iter_mut().find(|place| place.is_none()))
+        {
             *place = Some(evidence);
         }
         self

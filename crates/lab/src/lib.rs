@@ -36,6 +36,7 @@ mod cut;
 mod deaf;
 mod frozen;
 mod isolated;
+mod loopback;
 mod network;
 mod pair;
 mod program;
@@ -48,6 +49,7 @@ pub use frozen::{Frozen, freeze};
 pub use isolated::isolated;
 #[doc(hidden)]
 pub use isolated::test_name;
+pub use loopback::Loopback;
 pub use network::{Network, Place};
 pub use pair::{Pair, fill};
 pub use program::Program;

@@ -21,8 +21,10 @@ pub(super) fn write(
     for finding in findings {
         *groups.entry(name(finding, key)).or_default().entry(finding.judgement.verdict()).or_default() += 1;
     }
-    let mut groups: Vec<_> =
-        groups.into_iter().map(|(name, verdicts)| (verdicts.values().sum::<usize>(), name, verdicts)).collect();
+    let mut groups: Vec<_> = groups
+        .into_iter()
+        .map(|(name, verdicts)| (verdicts.values().sum::<usize>(), name, verdicts))
+        .collect();
     groups.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     for (total, name, verdicts) in groups.into_iter().take(limit) {
         if as_json {

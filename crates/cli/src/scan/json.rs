@@ -98,7 +98,10 @@ impl Serialize for Line<'_> {
         map.serialize_entry("keepalive", &protection.keepalive.value().map(Keepalive))?;
         map.serialize_entry("user_timeout_ms", &setting(protection.user_timeout))?;
         map.serialize_entry("rto_max_ms", &protection.rto_max.value().flatten().map(Millis))?;
-        map.serialize_entry("detection", &Detections([("idle", detection.idle), ("in_flight", detection.in_flight)]))?;
+        map.serialize_entry(
+            "detection",
+            &Detections([("idle", detection.idle), ("in_flight", detection.in_flight)]),
+        )?;
         map.serialize_entry("tries", &asked.map_or(0, |asked| asked.tries))?;
         map.serialize_entry("retransmits", &facts.retransmits)?;
         map.serialize_entry("probes_out", &facts.probes_out)?;
@@ -253,8 +256,7 @@ impl Serialize for Unknown<'_> {
             ("detection.idle", unknown(detection.idle)),
             ("detection.in_flight", unknown(detection.in_flight)),
         ];
-        serializer.collect_map(
-            reasons.into_iter().filter_map(|(key, why)| why.map(|why| (key, why.as_str()))),
-        )
+        serializer
+            .collect_map(reasons.into_iter().filter_map(|(key, why)| why.map(|why| (key, why.as_str()))))
     }
 }

@@ -20,6 +20,8 @@ use crate::signals;
 use crate::terminal::Terminal;
 use progress::Progress;
 
+pub(crate) use json::write as write_json;
+pub(crate) use table::write as write_table;
 
 /// Runs `deadpeer scan`.
 pub(crate) fn run(args: &args::Scan) -> Result<Ended, Box<dyn Error>> {
@@ -33,7 +35,9 @@ pub(crate) fn run(args: &args::Scan) -> Result<Ended, Box<dyn Error>> {
     }
     if report.namespaces_refused > 0 {
         let refused = report.namespaces_refused;
-        eprintln!("deadpeer: {refused} network namespaces could not be entered: CAP_SYS_ADMIN is missing (sudo)");
+        eprintln!(
+            "deadpeer: {refused} network namespaces could not be entered: CAP_SYS_ADMIN is missing (sudo)"
+        );
     }
     sort(&mut report.findings, args.sort);
     unless_closed(write(args, &report, terminal))?;
@@ -120,8 +124,12 @@ fn write(args: &args::Scan, report: &Report, terminal: Terminal) -> io::Result<(
     } else {
         // A filter that names a verdict, listeners or an order of its own says what to list.
         let everything = args.all || args.listeners || !terminal.is_terminal || !args.filters.is_empty();
-        let listed: Vec<_> =
-            report.findings.iter().filter(|finding| everything || needs_attention(finding)).take(limit).collect();
+        let listed: Vec<_> = report
+            .findings
+            .iter()
+            .filter(|finding| everything || needs_attention(finding))
+            .take(limit)
+            .collect();
         table::write(&mut out, &listed, &args.columns, terminal)?;
         if terminal.is_terminal {
             writeln!(out, "{}", summary::line(&report.findings))?;

@@ -24,7 +24,9 @@ pub(super) fn line(findings: &[Finding]) -> String {
 pub(super) fn hint(report: &Report, probed: bool, listed: usize) -> Option<&'static str> {
     let unverified = report.findings.iter().any(|f| f.judgement.verdict() == Verdict::Unverified);
     if report.findings.is_empty() {
-        Some("This machine is quiet. `deadpeer demo` shows what a living, a silent and a leaked one look like.")
+        Some(
+            "This machine is quiet. `deadpeer demo` shows what a living, a silent and a leaked one look like.",
+        )
     } else if unverified && !probed {
         Some("Nothing proves the unverified ones alive: ask them with `deadpeer scan --probe` (as root).")
     } else if listed == 0 {
@@ -47,7 +49,8 @@ pub(super) fn not_asked(findings: &[Finding]) -> Option<String> {
         return None;
     }
     let parts: Vec<_> = reasons.iter().map(|(why, count)| format!("{count}: {why}")).collect();
-    let rights = reasons.keys().any(|why| matches!(why, Why::NoPermission | Why::NoNetAdmin | Why::OwnTimers));
+    let rights =
+        reasons.keys().any(|why| matches!(why, Why::NoPermission | Why::NoNetAdmin | Why::OwnTimers));
     let advice = if rights { "; CAP_NET_ADMIN and CAP_SYS_PTRACE are missing (try sudo)" } else { "" };
     Some(format!("{total} could not be asked ({}){advice}", parts.join("; ")))
 }

@@ -136,7 +136,9 @@ fn text(finding: &Finding, column: Column) -> String {
             };
             format!("{} / {}", short(detection.idle), short(detection.in_flight))
         }
-        Column::Queues => format!("{}/{}", u64::from(facts.in_flight) + u64::from(facts.unsent), facts.unread),
+        Column::Queues => {
+            format!("{}/{}", u64::from(facts.in_flight) + u64::from(facts.unsent), facts.unread)
+        }
         Column::Cause => finding.judgement.cause().to_string(),
         Column::Evidence => {
             let evidence: Vec<_> = finding.judgement.evidence().map(ToString::to_string).collect();

@@ -68,12 +68,7 @@ pub(super) struct Asking<'c> {
 }
 
 /// Asks the peers of all ESTABLISHED `connections` and writes what came of it into their facts.
-pub(super) fn ask(
-    connections: &mut [Connection],
-    pace: Pace,
-    cancel: &AtomicBool,
-    progress: Progress<'_>,
-) {
+pub(super) fn ask(connections: &mut [Connection], pace: Pace, cancel: &AtomicBool, progress: Progress<'_>) {
     let mut asking = Asking::new(connections, pace);
     let mut tokens = Tokens::new(pace.per_second, Instant::now());
     let total = asking.targets.len();
@@ -270,8 +265,12 @@ impl Target<'_> {
     /// Takes over what was seen now, and keeps what only the first look told.
     fn update(&mut self, now: Facts) {
         let facts = &mut self.connection.row.facts;
-        *facts =
-            Facts { keepalive_interval: facts.keepalive_interval, rto_max: facts.rto_max, path: facts.path, ..now };
+        *facts = Facts {
+            keepalive_interval: facts.keepalive_interval,
+            rto_max: facts.rto_max,
+            path: facts.path,
+            ..now
+        };
     }
 }
 

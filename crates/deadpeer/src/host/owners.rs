@@ -32,8 +32,7 @@ impl Walk {
         pids.sort_unstable();
         let next = AtomicUsize::new(0);
         let mut walk = thread::scope(|scope| {
-            let others: Vec<_> =
-                (1..workers).map(|_| scope.spawn(|| Self::share(&pids, &next))).collect();
+            let others: Vec<_> = (1..workers).map(|_| scope.spawn(|| Self::share(&pids, &next))).collect();
             let mut walk = Self::share(&pids, &next);
             for other in others {
                 let Ok(other) = other.join() else { continue };

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use deadpeer_core::{Rules, TcpState, judge};
 use deadpeer_os::linux::lock::Lock;
 
+use super::States;
 use super::ask;
 use super::census::{Census, CensusError, SockDiag, Taken, Want};
 use super::connection::Finding;
@@ -20,7 +21,6 @@ use super::owners::Walk;
 use super::pace::Pace;
 use super::path::{self, Witnesses};
 use super::protection;
-use super::States;
 
 /// A scan in the making.
 #[must_use = "a scan does nothing until it is run"]

@@ -94,7 +94,8 @@ pub fn keepalive_probe(sock: BorrowedFd<'_>) -> Result<(u32, Changed), Why> {
 /// Puts back what [`keepalive_probe`] changed, keepalive itself first. Where the owner has turned keepalive
 /// to its own values meanwhile, they stay.
 pub fn undo(sock: BorrowedFd<'_>, changed: Changed) {
-    let ours = [(sockopt::TCP_KEEPCNT, PROBES), (sockopt::TCP_KEEPINTVL, INTERVAL), (sockopt::TCP_KEEPIDLE, 1)];
+    let ours =
+        [(sockopt::TCP_KEEPCNT, PROBES), (sockopt::TCP_KEEPINTVL, INTERVAL), (sockopt::TCP_KEEPIDLE, 1)];
     let still = ours.map(|(option, value)| sockopt::get(sock, option).is_ok_and(|now| now == value));
     if still == [true; 3] {
         let _ = sockopt::set(sock, sockopt::SO_KEEPALIVE, 0);

@@ -82,7 +82,8 @@ impl Drop for Duplicate {
 /// The system call's: ENOSYS before Linux 5.6, EPERM where a container's seccomp filter forbids it.
 pub fn available() -> io::Result<()> {
     let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
-    let copy = rustix::process::pidfd_getfd(&own, rustix::fd::AsRawFd::as_raw_fd(&own), PidfdGetfdFlags::empty())?;
+    let copy =
+        rustix::process::pidfd_getfd(&own, rustix::fd::AsRawFd::as_raw_fd(&own), PidfdGetfdFlags::empty())?;
     drop(copy);
     Ok(())
 }

@@ -131,7 +131,8 @@ mod tests {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let inode = rustix::fs::fstat(&socket).unwrap().st_ino;
         let mut found = false;
-        sockets(std::process::id(), |fd, i| found |= fd == socket.as_raw_fd() && u64::from(i) == inode).unwrap();
+        sockets(std::process::id(), |fd, i| found |= fd == socket.as_raw_fd() && u64::from(i) == inode)
+            .unwrap();
         assert!(found);
         assert_eq!(sockets(u32::MAX, |_, _| ()), Err(Why::SocketGone));
     }

@@ -67,7 +67,9 @@ impl Routes {
         match answer {
             Ok(_) => Ok(hop),
             Err(error) => match error.refusal() {
-                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL) => Ok(NextHop::None),
+                Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL) => {
+                    Ok(NextHop::None)
+                }
                 _ => Err(error),
             },
         }

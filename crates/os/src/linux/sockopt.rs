@@ -59,7 +59,13 @@ pub fn get_bytes(sock: BorrowedFd<'_>, option: Name, value: &mut [u8]) -> io::Re
     // SAFETY: `sock` is open for as long as it is borrowed; the kernel writes at most `length` bytes, and
     // `value` has as many; any bytes are valid `u8`s.
     let result = unsafe {
-        libc::getsockopt(sock.as_raw_fd(), option.level, option.number, value.as_mut_ptr().cast(), &mut length)
+        libc::getsockopt(
+            sock.as_raw_fd(),
+            option.level,
+            option.number,
+            value.as_mut_ptr().cast(),
+            &mut length,
+        )
     };
     if result < 0 {
         return Err(io::Error::last_os_error());

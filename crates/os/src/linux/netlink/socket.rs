@@ -110,13 +110,9 @@ impl Socket {
             Protocol::SockDiag => Some(rustix::net::netlink::SOCK_DIAG),
             Protocol::Route => None, // NETLINK_ROUTE is 0
         };
-        let fd = rustix::net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            protocol,
-        )
-        .map_err(|errno| Error::Call { call: "socket", source: errno.into() })?;
+        let fd =
+            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
+                .map_err(|errno| Error::Call { call: "socket", source: errno.into() })?;
         Ok(Self { fd, sequence: 0, buffer: vec![0; Self::DATAGRAM] })
     }
 
@@ -179,7 +175,11 @@ impl Socket {
             // MSG_TRUNC makes the kernel tell the datagram's real length, so a cut one is seen.
             match rustix::net::recv(&self.fd, &mut self.buffer[..], RecvFlags::TRUNC) {
                 Ok((_, length)) if length > self.buffer.len() => {
-                    return Err(Malformed { offset: self.buffer.len(), what: "a datagram of at most 32 KiB" }.into());
+                    return Err(Malformed {
+                        offset: self.buffer.len(),
+                        what: "a datagram of at most 32 KiB",
+                    }
+                    .into());
                 }
                 Ok((_, 0)) => return Err(Malformed { offset: 0, what: "a message" }.into()),
                 Ok((_, length)) => return Ok(length),

@@ -1,0 +1,158 @@
+//! What the real binary says of real connections with real faults.
+
+mod common;
+
+use std::io::Write;
+use std::net::{Shutdown, TcpListener};
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::{deadpeer, row, scan, verdict};
+use deadpeer_lab::{Direction, Network, Pair, Place, fill, isolated};
+
+fn right(n: usize) -> std::net::IpAddr {
+    Network::RIGHT_V4[n].into()
+}
+
+#[test]
+fn each_fate_gets_its_verdict() {
+    isolated!(|| {
+        let living = Pair::loopback().unwrap();
+        let silent = Pair::loopback().unwrap();
+        let leaked = Pair::loopback().unwrap();
+        let stalled = Pair::loopback().unwrap();
+        leaked.server.shutdown(Shutdown::Both).unwrap();
+        fill(&stalled.client).unwrap();
+        let _severed = silent.sever().unwrap();
+        sleep(Duration::from_secs(2));
+        let rows = scan(&["--probe", "--stalled-after", "1s"]);
+        let local = |pair: &Pair| pair.client.local_addr().unwrap();
+        assert_eq!(verdict(row(&rows, local(&living))), "alive answered");
+        assert_eq!(verdict(row(&rows, local(&silent))), "dead questions-unanswered");
+        assert_eq!(verdict(row(&rows, local(&leaked))), "leaked peer-closed");
+        assert_eq!(verdict(row(&rows, local(&stalled))), "stalled shut-window");
+        // The other side of the stall: a program that does not read.
+        let unread = row(&rows, stalled.server.local_addr().unwrap());
+        assert!(rows.iter().any(|r| r["cause"] == "unread-queue"), "{unread:#}");
+        // The worst first.
+        assert_eq!(rows[0]["verdict"], "dead");
+        let dead = row(&rows, local(&silent));
+        assert_eq!(dead["pid"], std::process::id());
+        assert_eq!(dead["tries"], 3);
+        assert_eq!(dead["probes_out"], 0, "no question stays counted");
+        assert!(row(&rows, local(&living))["probe_ms"].as_f64().unwrap() < 1000.0);
+    });
+}
+
+#[test]
+fn a_router_that_stops_forwarding_and_forwards_again() {
+    isolated!(|| {
+        let network = Network::new().unwrap();
+        let cut_off = Pair::across(&network, right(0)).unwrap();
+        let v6 = Pair::across(&network, Network::RIGHT_V6[0].into()).unwrap();
+        let other = Pair::across(&network, right(1)).unwrap();
+        let ask = || {
+            let mut command = deadpeer();
+            command.args(["scan", "--json", "--probe"]);
+            let child = network.spawn(Place::Left, command.stdout(std::process::Stdio::piped())).unwrap();
+            output(child)
+        };
+        let local = |pair: &Pair| pair.client.local_addr().unwrap();
+        let cut = network.cut_off(right(0)).unwrap();
+        let rows = ask();
+        assert_eq!(verdict(row(&rows, local(&cut_off))), "dead questions-unanswered");
+        assert_eq!(verdict(row(&rows, local(&other))), "alive answered");
+        assert_eq!(verdict(row(&rows, local(&v6))), "alive answered");
+        cut.heal().unwrap();
+        assert_eq!(verdict(row(&ask(), local(&cut_off))), "alive answered");
+        // Everybody behind the router is silent: that may be our own way.
+        let cut = network.cut(Direction::Both).unwrap();
+        let rows = ask();
+        assert_eq!(verdict(row(&rows, local(&cut_off))), "suspect local-path");
+        assert_eq!(verdict(row(&rows, local(&other))), "suspect local-path");
+        drop(cut);
+        let unplugged = network.unplug(Place::Left).unwrap();
+        assert_eq!(verdict(row(&ask(), local(&cut_off))), "suspect local-path");
+        unplugged.replug().unwrap();
+        assert_eq!(verdict(row(&ask(), local(&cut_off))), "alive answered");
+    });
+}
+
+/// Reads what a program in a namespace printed, to its end.
+fn output(mut program: deadpeer_lab::Program) -> Vec<serde_json::Value> {
+    use std::io::Read;
+    let mut text = String::new();
+    program.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(program.wait().unwrap().success());
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_peer_that_comes_back_within_the_tries_is_not_dead() {
+    isolated!(|| {
+        let pair = Pair::loopback().unwrap();
+        let severed = pair.sever().unwrap();
+        let asking = std::thread::spawn(|| scan(&["--probe"]));
+        sleep(Duration::from_millis(1500));
+        drop(severed);
+        let rows = asking.join().unwrap();
+        assert_eq!(verdict(row(&rows, pair.client.local_addr().unwrap())), "alive answered");
+    });
+}
+
+#[test]
+fn retransmissions_alone_prove_a_death() {
+    isolated!(|| {
+        let mut pair = Pair::loopback().unwrap();
+        pair.client.write_all(&[7; 1448]).unwrap();
+        sleep(Duration::from_millis(100));
+        let before = scan(&[]);
+        assert_eq!(verdict(row(&before, pair.client.local_addr().unwrap())), "alive heard");
+        let (client, server) = (pair.client.try_clone().unwrap(), pair.server.try_clone().unwrap());
+        let _severed = deadpeer_lab::sever(&client, &server).unwrap();
+        pair.client.write_all(&[7; 1448]).unwrap();
+        sleep(Duration::from_millis(1200));
+        let rows = scan(&[]);
+        let early = row(&rows, pair.client.local_addr().unwrap());
+        assert_eq!(verdict(early), "suspect retransmissions-unanswered");
+        assert!(early["evidence"][0]["text"].as_str().unwrap().contains("of 1448 bytes unanswered"));
+        sleep(Duration::from_millis(2800));
+        let rows = scan(&[]);
+        let late = row(&rows, pair.client.local_addr().unwrap());
+        assert_eq!(verdict(late), "dead retransmissions-unanswered");
+    });
+}
+
+#[test]
+fn a_listener_that_nobody_serves_is_stalled() {
+    isolated!(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _waiting = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        sleep(Duration::from_millis(1100));
+        let rows = scan(&["--listeners", "--stalled-after", "1s"]);
+        let row = rows.iter().find(|row| row["state"] == "listen").unwrap();
+        assert_eq!(verdict(row), "stalled accept-queue");
+        assert_eq!(row["evidence"][0]["waiting"], 1);
+    });
+}
+
+#[test]
+fn a_reset_in_answer_is_the_peers_own_act() {
+    isolated!(|| {
+        let network = Network::new().unwrap();
+        let pair = Pair::across(&network, right(0)).unwrap();
+        // The peer's host has rebooted: its end is gone and it never told.
+        let cut = network.cut(Direction::Both).unwrap();
+        let linger = socket2::SockRef::from(&pair.server).set_linger(Some(Duration::ZERO));
+        linger.unwrap();
+        let local = pair.client.local_addr().unwrap();
+        drop(pair.server);
+        cut.heal().unwrap();
+        let mut command = deadpeer();
+        command.args(["scan", "--json", "--probe"]).stdout(std::process::Stdio::piped());
+        let rows = output(network.spawn(Place::Left, &mut command).unwrap());
+        let reset = row(&rows, local);
+        assert_eq!(verdict(reset), "dead reset");
+        assert_eq!(reset["state"], "close");
+    });
+}
