@@ -1,5 +1,7 @@
 //! What the real binary says of real connections with real faults.
 
+#![allow(clippy::unwrap_used)] // a test panics where anything is amiss
+
 mod common;
 
 use std::io::Write;

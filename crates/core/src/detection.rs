@@ -160,7 +160,9 @@ mod tests {
     }
 
     /// idle/interval/probes, user timeout in ms → seen in ms, on Linux 6.18, idle, silent peer.
-    const MEASURED: &[((u64, u64, u8, u64), u64)] = &[
+    type Seen = ((u64, u64, u8, u64), u64);
+
+    const MEASURED: &[Seen] = &[
         ((4, 2, 2, 0), 8_220),
         ((5, 1, 5, 0), 10_310),
         ((5, 1, 10, 0), 15_430),

@@ -6,18 +6,18 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 /// The binary under test.
-pub fn deadpeer() -> Command {
+pub(crate) fn deadpeer() -> Command {
     Command::new(env!("CARGO_BIN_EXE_deadpeer"))
 }
 
 /// Runs `deadpeer scan --json` with `args` and returns its rows.
-pub fn scan(args: &[&str]) -> Vec<Value> {
+pub(crate) fn scan(args: &[&str]) -> Vec<Value> {
     let output = deadpeer().args(["scan", "--json"]).args(args).output().unwrap();
     rows(&output)
 }
 
 /// The rows of an output that must have ended well.
-pub fn rows(output: &Output) -> Vec<Value> {
+pub(crate) fn rows(output: &Output) -> Vec<Value> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}: {stderr}", output.status);
     let text = std::str::from_utf8(&output.stdout).unwrap();
@@ -25,13 +25,13 @@ pub fn rows(output: &Output) -> Vec<Value> {
 }
 
 /// The row of the socket whose own end is `local`.
-pub fn row(rows: &[Value], local: SocketAddr) -> &Value {
+pub(crate) fn row(rows: &[Value], local: SocketAddr) -> &Value {
     rows.iter()
         .find(|row| row["local"] == local.to_string())
         .unwrap_or_else(|| panic!("no row for {local} in {rows:#?}"))
 }
 
 /// Its verdict and cause, as "dead questions-unanswered".
-pub fn verdict(row: &Value) -> String {
+pub(crate) fn verdict(row: &Value) -> String {
     format!("{} {}", row["verdict"].as_str().unwrap(), row["cause"].as_str().unwrap())
 }
