@@ -63,11 +63,11 @@ fn show(args: &args::Demo) -> Result<Ended, Box<dyn Error>> {
     let rules = Rules { stalled_after: STALL, ..Rules::default() };
     let report = Scan::new().filter(filter).rules(rules).probe(Pace::default()).run()?;
     drop(severed);
-    unless_closed(print(&report.findings, args.json))?;
+    unless_closed(print(&report.findings(), args.json))?;
     Ok(Ended::Well)
 }
 
-fn print(findings: &[Finding], json: bool) -> io::Result<()> {
+fn print(findings: &[Finding<'_>], json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match json {
         true => write_json(&mut out, findings)?,

@@ -80,6 +80,8 @@ pub enum Why {
     /// The socket has keepalive, a user timeout or unanswered probes of its own: without CAP_NET_ADMIN a
     /// question could shorten its life.
     OwnTimers,
+    /// Keepalive is off: nothing runs with its values.
+    KeepaliveOff,
     /// We were stopped before its turn came.
     Interrupted,
     /// The kernel showed a timer that does not tell.
@@ -103,6 +105,7 @@ impl Why {
             Self::InRepair => "the socket is in repair (checkpointed)",
             Self::NotEstablished => "only an established connection can be asked",
             Self::OwnTimers => "its own keepalive or timeout could count our question; needs CAP_NET_ADMIN",
+            Self::KeepaliveOff => "keepalive is off",
             Self::Interrupted => "interrupted before its turn",
             Self::TimerSilent => "the kernel's timer does not tell",
             Self::Failed => "a system call failed unexpectedly",

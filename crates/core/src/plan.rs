@@ -5,7 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::detection::{Bound, Detection, detection};
-use crate::known::Known;
+use crate::known::{Known, Why};
 use crate::platform::Platform;
 use crate::policy::Policy;
 use crate::protection::{KeepaliveSeen, Protection};
@@ -234,9 +234,7 @@ fn protection_of(settings: &Settings) -> Protection {
     };
     let keepalive = match settings.keepalive {
         Set::To(values) => KeepaliveSeen { enabled: true, values: Known::Is(values) },
-        Set::Off | Set::Leave => {
-            KeepaliveSeen { enabled: false, values: Known::Not(crate::known::Why::NotAsked) }
-        }
+        Set::Off | Set::Leave => KeepaliveSeen { enabled: false, values: Known::Not(Why::KeepaliveOff) },
     };
     Protection {
         keepalive: Known::Is(keepalive),

@@ -11,7 +11,7 @@ use crate::settings::Keepalive;
 pub struct KeepaliveSeen {
     /// Whether `SO_KEEPALIVE` is set.
     pub enabled: bool,
-    /// The values it runs with, or would run with.
+    /// The values it runs with; unknown while it is off.
     pub values: Known<Keepalive>,
 }
 
@@ -43,7 +43,7 @@ impl Protection {
                 Known::Is(KeepaliveSeen { enabled: true, values: Known::Not(why) })
             }
             (TcpState::Established | TcpState::CloseWait, Timer::Off) => {
-                Known::Is(KeepaliveSeen { enabled: false, values: Known::Not(why) })
+                Known::Is(KeepaliveSeen { enabled: false, values: Known::Not(Why::KeepaliveOff) })
             }
             _ => Known::Not(why),
         };

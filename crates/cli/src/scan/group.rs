@@ -12,7 +12,7 @@ use crate::args::GroupBy;
 /// Writes the groups, the largest first.
 pub(super) fn write(
     out: &mut impl Write,
-    findings: &[Finding],
+    findings: &[Finding<'_>],
     key: GroupBy,
     as_json: bool,
     limit: usize,
@@ -42,7 +42,7 @@ pub(super) fn write(
     Ok(())
 }
 
-fn name(finding: &Finding, key: GroupBy) -> String {
+fn name(finding: &Finding<'_>, key: GroupBy) -> String {
     let process = match &finding.connection.owner {
         Known::Is(owner) => Some(&owner.process),
         Known::Not(_) => None,

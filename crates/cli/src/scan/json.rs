@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use deadpeer::host::{Connection, Finding};
-use deadpeer::{Answer, Asked, Bound, Evidence, Figure, KeepaliveSeen, Known, Why};
+use deadpeer::{Answer, Asked, Bound, Detection, Evidence, Figure, KeepaliveSeen, Known, Why};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 /// The version of the format: it changes when a key changes its meaning or goes away.
@@ -18,8 +18,8 @@ const SCHEMA: u32 = 1;
 const RUN: usize = 1024;
 
 /// Writes all findings, in order.
-pub(crate) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()> {
-    let runs: Vec<&[Finding]> = findings.chunks(RUN).collect();
+pub(crate) fn write(out: &mut impl Write, findings: &[Finding<'_>]) -> io::Result<()> {
+    let runs: Vec<_> = findings.chunks(RUN).collect();
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(runs.len()).min(8);
     if workers < 2 {
         return runs.into_iter().try_for_each(|run| out.write_all(&lines(run)?));
@@ -54,7 +54,7 @@ pub(crate) fn write(out: &mut impl Write, findings: &[Finding]) -> io::Result<()
     })
 }
 
-fn lines(run: &[Finding]) -> io::Result<Vec<u8>> {
+fn lines(run: &[Finding<'_>]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(run.len() * 1024);
     for finding in run {
         serde_json::to_writer(&mut bytes, &Line(finding))?;
@@ -63,7 +63,7 @@ fn lines(run: &[Finding]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-struct Line<'f>(&'f Finding);
+struct Line<'f>(&'f Finding<'f>);
 
 impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -108,7 +108,7 @@ impl Serialize for Line<'_> {
         map.serialize_entry("send_q", &(u64::from(facts.in_flight) + u64::from(facts.unsent)))?;
         map.serialize_entry("recv_q", &facts.unread)?;
         map.serialize_entry("owners", &owners(owner))?;
-        map.serialize_entry("unknown", &Unknown(connection))?;
+        map.serialize_entry("unknown", &Unknown(connection, detection))?;
         map.end()
     }
 }
@@ -184,7 +184,7 @@ impl Serialize for Range {
     }
 }
 
-struct EvidenceList<'f>(&'f Finding);
+struct EvidenceList<'f>(&'f Finding<'f>);
 
 impl Serialize for EvidenceList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -232,16 +232,17 @@ impl Serialize for Text {
 }
 
 /// Which keys are null for want of knowledge, and why.
-struct Unknown<'c>(&'c Connection);
+struct Unknown<'c>(&'c Connection, Detection);
 
 impl Serialize for Unknown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Connection { row, owner, protection, .. } = self.0;
         let values = match protection.keepalive {
-            Known::Is(seen) => seen.values.why(),
+            Known::Is(seen) if seen.enabled => seen.values.why(),
+            Known::Is(_) => None, // off: its values are nobody's
             Known::Not(why) => Some(why),
         };
-        let detection = self.0.detection();
+        let detection = self.1;
         let unknown = |bound| match bound {
             Bound::Unknown(why) => Some(why),
             _ => None,

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &args::Scan) -> Result<Ended, Box<dyn Error>> {
     let filter = filter(args)?;
     let pace = pace(args)?;
     let cancel = signals::cancel()?;
-    let mut report = scan(args, filter, pace, &cancel)?;
+    let report = scan(args, filter, pace, &cancel)?;
     if report.torn {
         eprintln!("deadpeer: the kernel's list kept changing while it was read; a connection may be missing");
     }
@@ -39,12 +39,13 @@ pub(crate) fn run(args: &args::Scan) -> Result<Ended, Box<dyn Error>> {
             "deadpeer: {refused} network namespaces could not be entered: CAP_SYS_ADMIN is missing (sudo)"
         );
     }
-    sort(&mut report.findings, args.sort);
-    unless_closed(write(args, &report, terminal))?;
+    let mut findings = report.findings();
+    sort(&mut findings, args.sort);
+    unless_closed(write(args, &findings, terminal))?;
     if report.interrupted {
         return Ok(Ended::Interrupted);
     }
-    let found = report.findings.iter().any(|finding| args.fail_on.contains(&finding.judgement.verdict()));
+    let found = findings.iter().any(|finding| args.fail_on.contains(&finding.judgement.verdict()));
     Ok(if found { Ended::Found } else { Ended::Well })
 }
 
@@ -89,8 +90,8 @@ fn scan(
     Ok(report?)
 }
 
-fn sort(findings: &mut [Finding], order: Sort) {
-    let process = |finding: &Finding| match &finding.connection.owner {
+fn sort(findings: &mut [Finding<'_>], order: Sort) {
+    let process = |finding: &Finding<'_>| match &finding.connection.owner {
         Known::Is(owner) => (owner.process.name.clone(), owner.process.pid),
         Known::Not(_) => (None, 0),
     };
@@ -106,44 +107,40 @@ fn sort(findings: &mut [Finding], order: Sort) {
 }
 
 /// Whether a person should look at it.
-fn needs_attention(finding: &Finding) -> bool {
+fn needs_attention(finding: &Finding<'_>) -> bool {
     matches!(
         finding.judgement.verdict(),
         Verdict::Dead | Verdict::Suspect | Verdict::Leaked | Verdict::Stalled
     )
 }
 
-fn write(args: &args::Scan, report: &Report, terminal: Terminal) -> io::Result<()> {
+fn write(args: &args::Scan, findings: &[Finding<'_>], terminal: Terminal) -> io::Result<()> {
     let limit = args.limit.unwrap_or(usize::MAX);
     let mut out = io::stdout().lock();
     if let Some(key) = args.group_by {
-        group::write(&mut out, &report.findings, key, args.json, limit)?;
+        group::write(&mut out, findings, key, args.json, limit)?;
     } else if args.json {
-        let all = report.findings.len().min(limit);
-        json::write(&mut out, &report.findings[..all])?;
+        let all = findings.len().min(limit);
+        json::write(&mut out, &findings[..all])?;
     } else {
         // A filter that names a verdict, listeners or an order of its own says what to list.
         let everything = args.all || args.listeners || !terminal.is_terminal || !args.filters.is_empty();
-        let listed: Vec<_> = report
-            .findings
-            .iter()
-            .filter(|finding| everything || needs_attention(finding))
-            .take(limit)
-            .collect();
+        let listed: Vec<_> =
+            findings.iter().filter(|finding| everything || needs_attention(finding)).take(limit).collect();
         table::write(&mut out, &listed, &args.columns, terminal)?;
         if terminal.is_terminal {
-            writeln!(out, "{}", summary::line(&report.findings))?;
-            if let Some(hint) = summary::hint(report, args.probe, listed.len()) {
+            writeln!(out, "{}", summary::line(findings))?;
+            if let Some(hint) = summary::hint(findings, args.probe, listed.len()) {
                 writeln!(out, "{hint}")?;
             }
         }
     }
     out.flush()?;
     if !terminal.is_terminal && !args.json && args.group_by.is_none() {
-        eprintln!("{}", summary::line(&report.findings));
+        eprintln!("{}", summary::line(findings));
     }
     if args.probe
-        && let Some(line) = summary::not_asked(&report.findings)
+        && let Some(line) = summary::not_asked(findings)
     {
         eprintln!("{line}");
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use deadpeer::host::{Finding, Report};
+use deadpeer::host::Finding;
 use deadpeer::{Known, Verdict, Why};
 
 /// "214 connections: 2 dead, 1 leaked, 211 alive".
-pub(super) fn line(findings: &[Finding]) -> String {
+pub(super) fn line(findings: &[Finding<'_>]) -> String {
     let mut counts: BTreeMap<Verdict, usize> = BTreeMap::new();
     for finding in findings {
         *counts.entry(finding.judgement.verdict()).or_default() += 1;
@@ -21,9 +21,9 @@ pub(super) fn line(findings: &[Finding]) -> String {
 }
 
 /// What to do next, for a person.
-pub(super) fn hint(report: &Report, probed: bool, listed: usize) -> Option<&'static str> {
-    let unverified = report.findings.iter().any(|f| f.judgement.verdict() == Verdict::Unverified);
-    if report.findings.is_empty() {
+pub(super) fn hint(findings: &[Finding<'_>], probed: bool, listed: usize) -> Option<&'static str> {
+    let unverified = findings.iter().any(|f| f.judgement.verdict() == Verdict::Unverified);
+    if findings.is_empty() {
         Some(
             "This machine is quiet. `deadpeer demo` shows what a living, a silent and a leaked one look like.",
         )
@@ -37,7 +37,7 @@ pub(super) fn hint(report: &Report, probed: bool, listed: usize) -> Option<&'sta
 }
 
 /// How many could not be asked, and which right is missing.
-pub(super) fn not_asked(findings: &[Finding]) -> Option<String> {
+pub(super) fn not_asked(findings: &[Finding<'_>]) -> Option<String> {
     let mut reasons: BTreeMap<Why, usize> = BTreeMap::new();
     for finding in findings {
         if let Some(Known::Not(why)) = finding.connection.facts().asked {

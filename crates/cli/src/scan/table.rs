@@ -25,7 +25,7 @@ const WIDE: &[Column] = &[
 /// Writes a header and a row for each finding; nothing for none.
 pub(crate) fn write(
     out: &mut impl Write,
-    findings: &[&Finding],
+    findings: &[&Finding<'_>],
     columns: &[Column],
     terminal: Terminal,
 ) -> io::Result<()> {
@@ -79,7 +79,7 @@ fn heading(column: Column) -> &'static str {
     }
 }
 
-fn cell(finding: &Finding, column: Column, terminal: Terminal) -> Cell {
+fn cell(finding: &Finding<'_>, column: Column, terminal: Terminal) -> Cell {
     let cell = Cell::new(text(finding, column));
     if column != Column::Verdict || !terminal.colour {
         return cell;
@@ -92,7 +92,7 @@ fn cell(finding: &Finding, column: Column, terminal: Terminal) -> Cell {
     }
 }
 
-fn text(finding: &Finding, column: Column) -> String {
+fn text(finding: &Finding<'_>, column: Column) -> String {
     let connection = &finding.connection;
     let facts = connection.facts();
     let owner = match &connection.owner {

@@ -61,9 +61,9 @@ impl Connection {
 
 /// A connection and what is to be thought of it.
 #[derive(Clone, Debug)]
-pub struct Finding {
+pub struct Finding<'r> {
     /// The connection.
-    pub connection: Connection,
+    pub connection: &'r Connection,
     /// The verdict on it.
     pub judgement: Judgement,
 }

@@ -1,5 +1,6 @@
 //! A scan: list, complete, ask, judge, sort.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use deadpeer_os::linux::lock::Lock;
 use super::States;
 use super::ask;
 use super::census::{Census, CensusError, SockDiag, Taken, Want};
-use super::connection::Finding;
+use super::connection::{Connection, Finding};
 use super::filter::Filter;
 use super::listeners;
 use super::namespace::Namespace;
@@ -49,14 +50,32 @@ impl fmt::Debug for Scan<'_> {
 /// What a scan found.
 #[derive(Debug)]
 pub struct Report {
-    /// The connections, the worst first; among equals those silent for longest.
-    pub findings: Vec<Finding>,
+    connections: Vec<Connection>,
+    filter: Filter,
+    rules: Rules,
     /// Whether the kernel's list stayed torn: it changed whenever it was taken.
     pub torn: bool,
     /// Network namespaces that could not be entered.
     pub namespaces_refused: usize,
     /// Whether the scan was cancelled before all peers were asked.
     pub interrupted: bool,
+}
+
+impl Report {
+    /// The connections with a verdict on each, the worst first; among equals those silent for longest.
+    pub fn findings(&self) -> Vec<Finding<'_>> {
+        let mut findings: Vec<_> = self
+            .connections
+            .iter()
+            .map(|connection| Finding { judgement: judge(connection.facts(), &self.rules), connection })
+            .filter(|finding| self.filter.admits_verdict(&finding.judgement))
+            .collect();
+        findings.sort_by_cached_key(|finding| {
+            let silent_for = finding.connection.facts().last_heard.value().unwrap_or_default();
+            Reverse((finding.judgement.verdict(), silent_for))
+        });
+        findings
+    }
 }
 
 impl Default for Scan<'_> {
@@ -131,7 +150,7 @@ impl<'s> Scan<'s> {
     ///
     /// # Errors
     /// [`ScanError`] when there is no list, or another run is asking.
-    pub fn run(self) -> Result<Report, ScanError> {
+    pub fn run(mut self) -> Result<Report, ScanError> {
         let (namespaces, namespaces_refused) = match self.all_namespaces {
             true => Namespace::all().map_err(ScanError::Proc)?,
             false => (vec![Namespace::current().map_err(ScanError::Proc)?], 0),
@@ -157,22 +176,15 @@ impl<'s> Scan<'s> {
         if let Some(pace) = self.probe {
             let _lock = only_one_asks(cancel)?;
             let mut silent = |_, _| ();
-            ask::ask(&mut connections, pace, cancel, self.progress.unwrap_or(&mut silent));
+            ask::ask(&mut connections, pace, cancel, self.progress.take().unwrap_or(&mut silent));
         }
         for connection in &connections {
             bystanders.add(connection);
         }
         path::fill(&mut connections, &bystanders);
-        let mut findings: Vec<Finding> = connections
-            .into_iter()
-            .map(|connection| Finding { judgement: judge(connection.facts(), &self.rules), connection })
-            .filter(|finding| self.filter.admits_verdict(&finding.judgement))
-            .collect();
-        findings.sort_by_cached_key(|finding| {
-            let silent_for = finding.connection.facts().last_heard.value().unwrap_or_default();
-            std::cmp::Reverse((finding.judgement.verdict(), silent_for))
-        });
-        Ok(Report { findings, torn, namespaces_refused, interrupted: cancel.load(Ordering::Relaxed) })
+        let interrupted = cancel.load(Ordering::Relaxed);
+        let Self { filter, rules, .. } = self;
+        Ok(Report { connections, filter, rules, torn, namespaces_refused, interrupted })
     }
 
     /// The list, with owners. The walk through the processes runs beside the dump.

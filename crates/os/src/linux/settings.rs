@@ -134,8 +134,10 @@ fn gap(option: Name, wanted: Duration, got: Duration) -> Option<Gap> {
 /// The error of the first call, on `SO_KEEPALIVE`; what fails later is unknown in the result.
 pub fn read(sock: BorrowedFd<'_>) -> io::Result<Protection> {
     let enabled = sockopt::get(sock, sockopt::SO_KEEPALIVE)? != 0;
+    // The values of a keepalive that is off rule nothing, and a host has many such sockets.
+    let values = if enabled { keepalive(sock) } else { Known::Not(Why::KeepaliveOff) };
     Ok(Protection {
-        keepalive: Known::Is(KeepaliveSeen { enabled, values: keepalive(sock) }),
+        keepalive: Known::Is(KeepaliveSeen { enabled, values }),
         user_timeout: known(sockopt::get(sock, sockopt::TCP_USER_TIMEOUT)).map(on),
         rto_max: match known(sockopt::get(sock, sockopt::TCP_RTO_MAX_MS)) {
             // A kernel without the option has one ceiling for all.
