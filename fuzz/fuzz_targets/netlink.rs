@@ -1,0 +1,16 @@
+#![no_main]
+use deadpeer::{Rules, judge};
+use deadpeer_os::linux::diag::parse_row;
+use deadpeer_os::linux::netlink::Messages;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    for message in Messages::new(bytes).flatten() {
+        if let Ok(row) = parse_row(message.payload) {
+            judge(&row.facts, &Rules::default());
+        }
+    }
+    if let Ok(row) = parse_row(bytes) {
+        assert!(judge(&row.facts, &Rules::default()).evidence().next().is_some());
+    }
+});
