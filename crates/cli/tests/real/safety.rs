@@ -1,16 +1,12 @@
 //! Asking must not end a connection that would otherwise have lived, neither now nor later.
 
-#![allow(clippy::unwrap_used)] // a test panics where anything is amiss
-
-mod common;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{deadpeer, row, scan, verdict};
+use crate::common::{deadpeer, row, scan, verdict};
 use deadpeer_lab::{Pair, isolated, sever};
 use socket2::{SockRef, TcpKeepalive};
 
@@ -182,7 +178,7 @@ fn without_the_right_keepalive_is_borrowed_once_and_given_back() {
             .args(["scan", "--json", "--probe"])
             .output()
             .unwrap();
-        let rows = common::rows(&output);
+        let rows = crate::common::rows(&output);
         let of = |stream: &TcpStream| row(&rows, stream.local_addr().unwrap());
         assert_eq!(verdict(of(&pair.client)), "alive answered");
         assert_eq!(verdict(of(&silent.client)), "suspect questions-unanswered");

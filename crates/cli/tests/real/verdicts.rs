@@ -1,15 +1,11 @@
 //! What the real binary says of real connections with real faults.
 
-#![allow(clippy::unwrap_used)] // a test panics where anything is amiss
-
-mod common;
-
 use std::io::Write;
 use std::net::{Shutdown, TcpListener};
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::{deadpeer, row, scan, verdict};
+use crate::common::{deadpeer, row, scan, verdict};
 use deadpeer_lab::{Direction, Network, Pair, Place, fill, isolated};
 
 fn right(n: usize) -> std::net::IpAddr {
