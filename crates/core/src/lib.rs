@@ -30,13 +30,19 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod detection;
 mod evidence;
 mod facts;
 mod judge;
+#[cfg(test)]
+mod judge_tests;
 mod known;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod platform;
 mod policy;
 mod protection;

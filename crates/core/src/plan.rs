@@ -145,44 +145,33 @@ pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreach
 }
 
 fn unreachable_detection(policy: &Policy, best: Duration) -> Unreachable {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Unreachable { what: Wish::Detect, wanted: ms(policy.detection_time()), best: ms(best) }
+    Unreachable { what: Wish::Detect, wanted: millis(policy.detection_time()), best: millis(best) }
 }
 
-/// The longest idle time (it decides the cost) whose probes keep the promise.
-///
-/// The outage may begin just before the first probe: with n probes, n − 1 intervals must outlast it, so that
-/// the last probe before the verdict goes out when the way is open again. And what is in flight must get a
-/// retransmission through: those double their distance, so the whole must be longer than twice the outage.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The keepalive that keeps the promise, or which wish makes that impossible.
 fn keepalive(policy: &Policy, platform: &Platform) -> Result<Keepalive, Unreachable> {
     let unit = platform.keepalive_unit;
-    let longest_idle = longest_idle(policy, unit)?;
-    let mut best: Option<Keepalive> = None;
-    let mut soonest = Duration::MAX;
-    for probes in 2..=10u8 {
-        let gap = (policy.outage() + Plan::RTO) / u32::from(probes - 1);
-        let interval = round_up(gap, unit).max(unit);
-        let silence = interval * u32::from(probes);
-        let shortest = platform.latest(unit.max(interval) + silence);
-        soonest = soonest.min(shortest);
-        let Some(room) = fits_within(policy.detection_time(), platform) else { continue };
-        let Some(idle) = room.checked_sub(silence).map(|idle| round_down(idle, unit).min(longest_idle))
-        else {
-            continue;
-        };
-        if idle < interval.max(unit) || idle + silence < policy.outage() * 2 + Plan::RTO * 2 {
-            continue;
-        }
-        let Ok(candidate) = Keepalive::new(idle, interval, probes) else { continue };
-        // At equal idle time the shorter interval (more probes) is preferred: a single lost probe counts
-        // for less.
-        if best.is_none_or(|best| candidate.idle() >= best.idle()) {
-            best = Some(candidate);
-        }
-    }
-    let Some(keepalive) = best else {
-        let least = platform.latest(policy.outage() * 2 + Plan::RTO * 4);
-        return Err(unreachable_detection(policy, soonest.max(least)));
+    let Some(keepalive) = best_keepalive(policy, platform, policy.mapping_timeout()) else {
+        return Err(match policy.mapping_timeout() {
+            Some(mapping) if best_keepalive(policy, platform, None).is_some() => {
+                unreachable_mapping(policy, platform, mapping)
+            }
+            _ => {
+                let shortest = (2..=Keepalive::MOST_PROBES)
+                    .map(|probes| interval(policy, unit, probes, Keepalive::LONGEST))
+                    .zip(2u32..)
+                    .map(|(interval, probes)| platform.latest(interval + interval * probes))
+                    .min()
+                    .unwrap_or(Duration::MAX);
+                let in_flight = platform.latest(policy.outage() * 2 + Plan::RTO * 4);
+                let here = policy.detection_time() + Duration::from_millis(1);
+                unreachable_detection(policy, shortest.max(in_flight).max(here))
+            }
+        });
     };
     match policy.bytes_per_day() {
         Some(budget) if cost(keepalive) > budget => {
@@ -192,6 +181,56 @@ fn keepalive(policy: &Policy, platform: &Platform) -> Result<Keepalive, Unreacha
     }
 }
 
+/// The longest idle time (it decides the cost) whose probes keep the promise; up to ten probes if that
+/// will do.
+fn best_keepalive(policy: &Policy, platform: &Platform, mapping: Option<Duration>) -> Option<Keepalive> {
+    let unit = platform.keepalive_unit;
+    let longest = mapping.map_or(Keepalive::LONGEST, |mapping| longest_idle(mapping, platform));
+    let room = fits_within(policy.detection_time(), platform)?;
+    let candidate = |probes: u8| {
+        let interval = interval(policy, unit, probes, longest);
+        let silence = interval * u32::from(probes);
+        let idle = round_down(room.checked_sub(silence)?, unit).min(longest);
+        // A living peer's next probe comes after the longer of the two.
+        let in_order = idle >= interval && interval <= longest;
+        let in_flight = idle + silence >= outlasts_in_flight(policy);
+        if in_order && in_flight { Keepalive::new(idle, interval, probes).ok() } else { None }
+    };
+    // At equal idle time more probes are preferred: a single lost one counts for less.
+    let best = |range: core::ops::RangeInclusive<u8>| range.filter_map(candidate).max_by_key(|k| k.idle());
+    best(2..=10).or_else(|| best(11..=Keepalive::MOST_PROBES))
+}
+
+/// The distance of `probes` probes that outlast the outage.
+///
+/// It may begin just before the first probe: with n probes, n − 1 intervals must outlast it, so that the
+/// last probe before the verdict goes out when the way is open again. And what is in flight must outlast it,
+/// too, even after the longest idle time.
+fn interval(policy: &Policy, unit: Duration, probes: u8, longest_idle: Duration) -> Duration {
+    let idle_outage = (policy.outage() + Plan::RTO) / u32::from(probes - 1);
+    let in_flight = outlasts_in_flight(policy).saturating_sub(longest_idle) / u32::from(probes);
+    round_up(idle_outage.max(in_flight), unit).max(unit)
+}
+
+/// Retransmissions double their distance, so the bound on data in flight must be longer than twice the
+/// outage for one of them to come after it.
+fn outlasts_in_flight(policy: &Policy) -> Duration {
+    policy.outage() * 2 + Plan::RTO * 2
+}
+
+fn unreachable_mapping(policy: &Policy, platform: &Platform, wanted: Duration) -> Unreachable {
+    // The shortest timeout that can be kept open, to the unit: by halving.
+    let (mut too_short, mut enough) = (wanted, policy.detection_time().max(wanted * 2));
+    while enough > too_short + platform.keepalive_unit {
+        let middle = too_short + (enough - too_short) / 2;
+        match best_keepalive(policy, platform, Some(middle)) {
+            Some(_) => enough = middle,
+            None => too_short = middle,
+        }
+    }
+    Unreachable { what: Wish::MappingTimeout, wanted: millis(wanted), best: millis(enough) }
+}
+
 /// The longest nominal time whose latest end, with the delays of data in flight, is still in time.
 fn fits_within(detect: Duration, platform: &Platform) -> Option<Duration> {
     let delays = platform.latest(Plan::RTO * 2);
@@ -199,15 +238,10 @@ fn fits_within(detect: Duration, platform: &Platform) -> Option<Duration> {
     Some(nominal - nominal / 9) // the inverse of an eighth more
 }
 
-/// Something must be sent before a mapping on the way is forgotten, even by a late timer.
-fn longest_idle(policy: &Policy, unit: Duration) -> Result<Duration, Unreachable> {
-    let Some(mapping) = policy.mapping_timeout() else { return Ok(Keepalive::LONGEST) };
-    let idle = round_down((mapping - mapping / 9).saturating_sub(unit), unit);
-    if idle < unit {
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        return Err(Unreachable { what: Wish::MappingTimeout, wanted: ms(mapping), best: ms(unit * 3) });
-    }
-    Ok(idle)
+/// Something must be sent before a mapping on the way is forgotten, even by a late timer. Zero when the
+/// mapping is too short for any.
+fn longest_idle(mapping: Duration, platform: &Platform) -> Duration {
+    round_down((mapping - mapping / 9).saturating_sub(platform.keepalive_unit), platform.keepalive_unit)
 }
 
 /// The largest RTO ceiling that keeps the promise with data in flight; it spares slow readers.
