@@ -25,6 +25,7 @@ mod pace;
 mod path;
 mod protection;
 mod scan;
+mod shares;
 
 pub use ask::Progress;
 pub use census::{Census, CensusError, SockDiag, Taken, Want};

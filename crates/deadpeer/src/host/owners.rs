@@ -9,6 +9,7 @@ use deadpeer_core::{Known, Why};
 use deadpeer_os::linux::process;
 
 use super::connection::{Connection, Owner, Process};
+use super::shares;
 
 /// One descriptor of a socket. Ordered by socket, then by process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,12 +58,14 @@ impl Walk {
 
     /// Fills in the owners of connections that have none yet.
     pub(super) fn fill(&self, connections: &mut [Connection]) {
-        let mut processes = BTreeMap::new();
-        for connection in connections {
-            if connection.owner.why() == Some(Why::NotAsked) {
-                connection.owner = self.owner(connection.row.inode, &mut processes);
+        shares::each(connections, |share| {
+            let mut processes = BTreeMap::new();
+            for connection in share {
+                if connection.owner.why() == Some(Why::NotAsked) {
+                    connection.owner = self.owner(connection.row.inode, &mut processes);
+                }
             }
-        }
+        });
     }
 
     fn owner(&self, inode: u32, processes: &mut BTreeMap<u32, Arc<Process>>) -> Known<Owner> {

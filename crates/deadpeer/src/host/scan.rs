@@ -22,6 +22,7 @@ use super::owners::Walk;
 use super::pace::Pace;
 use super::path::{self, Witnesses};
 use super::protection;
+use super::shares;
 
 /// A scan in the making.
 #[must_use = "a scan does nothing until it is run"]
@@ -64,12 +65,14 @@ pub struct Report {
 impl Report {
     /// The connections with a verdict on each, the worst first; among equals those silent for longest.
     pub fn findings(&self) -> Vec<Finding<'_>> {
-        let mut findings: Vec<_> = self
-            .connections
-            .iter()
-            .map(|connection| Finding { judgement: judge(connection.facts(), &self.rules), connection })
-            .filter(|finding| self.filter.admits_verdict(&finding.judgement))
-            .collect();
+        let judged = shares::each(&self.connections[..], |share| {
+            share
+                .iter()
+                .map(|connection| Finding { judgement: judge(connection.facts(), &self.rules), connection })
+                .filter(|finding| self.filter.admits_verdict(&finding.judgement))
+                .collect::<Vec<_>>()
+        });
+        let mut findings: Vec<_> = judged.into_iter().flatten().collect();
         findings.sort_by_cached_key(|finding| {
             let silent_for = finding.connection.facts().last_heard.value().unwrap_or_default();
             Reverse((finding.judgement.verdict(), silent_for))
@@ -169,7 +172,7 @@ impl<'s> Scan<'s> {
             admitted
         });
         match self.settings {
-            true => protection::fill(&mut connections, workers()),
+            true => protection::fill(&mut connections, shares::workers()),
             false => protection::skip(&mut connections),
         }
         let cancel = self.cancel.unwrap_or(&NEVER);
@@ -196,7 +199,7 @@ impl<'s> Scan<'s> {
                 None => States::ALL.without(TcpState::Listen),
             },
         };
-        let workers = workers();
+        let workers = shares::workers();
         let (taken, walk) = thread::scope(|scope| {
             let walk = scope.spawn(move || Walk::all(workers));
             let mut all = Taken { connections: Vec::new(), torn: false };
@@ -220,10 +223,6 @@ impl<'s> Scan<'s> {
 }
 
 static NEVER: AtomicBool = AtomicBool::new(false);
-
-fn workers() -> usize {
-    thread::available_parallelism().map_or(1, usize::from).min(8)
-}
 
 /// Two runs at once could take each other's passing changes (SO_REUSEADDR) for the owners' own.
 fn only_one_asks(cancel: &AtomicBool) -> Result<Lock, ScanError> {

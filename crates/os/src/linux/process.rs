@@ -1,12 +1,14 @@
 //! Processes and the sockets that they hold: proc(5).
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 
 use deadpeer_core::Why;
-use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
+use rustix::path::DecInt;
 
 /// The processes that this one can see, in no order.
 ///
@@ -19,27 +21,45 @@ pub fn all() -> io::Result<Vec<u32>> {
 
 /// Calls `each` with (descriptor, inode) of every socket that process `pid` holds.
 ///
+/// Descriptors are numbered from 0 with few gaps, so they are looked up one after the other; from the first
+/// longer gap on, the kernel lists what is left. That saves listing tens of thousands of names first.
+///
 /// # Errors
 /// [`Why::NoPermission`] for another user's process, [`Why::SocketGone`] when it has exited. Descriptors
 /// that close meanwhile are passed over.
 pub fn sockets(pid: u32, mut each: impl FnMut(i32, u32)) -> Result<(), Why> {
+    /// So many numbers without a descriptor in a row are a longer gap.
+    const GAP: u32 = 4;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()).map_err(reason)?;
+    let mut look = |fd: i32, name: &CStr| -> bool {
+        let mut target = [MaybeUninit::uninit(); 40];
+        let Ok((link, _)) = rustix::fs::readlinkat_raw(&folder, name, &mut target[..]) else { return false };
+        if let Some(inode) = socket_inode(link) {
+            each(fd, inode);
+        }
+        true
+    };
+    let (mut next, mut missed) = (0, 0);
+    while missed < GAP {
+        let there = look(next, DecInt::new(next).as_c_str());
+        missed = if there { 0 } else { missed + 1 };
+        next += 1;
+    }
+    // The offset in this directory is the descriptor's number, after "." and ".." (proc_readfd_common in
+    // fs/proc/fd.c).
+    rustix::fs::seek(&folder, SeekFrom::Start(next as u64 + 2)).map_err(reason)?;
     let mut entries = [MaybeUninit::uninit(); 16 * 1024];
-    let mut target = [MaybeUninit::uninit(); 40];
     let mut entries = RawDir::new(&folder, &mut entries);
     while let Some(entry) = entries.next() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(Errno::INTR) => continue,
+        match entry {
+            Ok(entry) => {
+                if let Some(fd) = number(entry.file_name().to_bytes()).and_then(|fd| i32::try_from(fd).ok()) {
+                    look(fd, entry.file_name());
+                }
+            }
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(reason(errno)),
-        };
-        let Some(fd) = number(entry.file_name().to_bytes()) else { continue };
-        let Ok((link, _)) = rustix::fs::readlinkat_raw(&folder, entry.file_name(), &mut target[..]) else {
-            continue;
-        };
-        if let (Some(inode), Ok(fd)) = (socket_inode(link), i32::try_from(fd)) {
-            each(fd, inode);
         }
     }
     Ok(())
@@ -126,14 +146,21 @@ mod tests {
     }
 
     #[test]
-    fn our_own_socket_is_found() {
+    fn our_own_sockets_are_found_before_and_after_gaps() {
         use std::os::fd::AsRawFd;
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let inode = rustix::fs::fstat(&socket).unwrap().st_ino;
-        let mut found = false;
-        sockets(std::process::id(), |fd, i| found |= fd == socket.as_raw_fd() && u64::from(i) == inode)
-            .unwrap();
-        assert!(found);
+        let inode = u32::try_from(rustix::fs::fstat(&socket).unwrap().st_ino).unwrap();
+        let copies = [700, 703, 720, 900].map(|at| rustix::io::fcntl_dupfd_cloexec(&socket, at).unwrap());
+        let mut expected: Vec<_> = copies.iter().map(AsRawFd::as_raw_fd).collect();
+        expected.insert(0, socket.as_raw_fd());
+        let mut found = Vec::new();
+        sockets(std::process::id(), |fd, of| {
+            if of == inode {
+                found.push(fd);
+            }
+        })
+        .unwrap();
+        assert_eq!(found, expected);
         assert_eq!(sockets(u32::MAX, |_, _| ()), Err(Why::SocketGone));
     }
 }

@@ -1,0 +1,229 @@
+//! JSON Lines: one object a connection. The keys are documented in docs/json.md and never absent.
+
+mod object;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use deadpeer::host::{Connection, Finding};
+use deadpeer::{Answer, Asked, Bound, Detection, Evidence, Figure, Judgement, KeepaliveSeen, Known, Why};
+
+use object::{Object, Shown, Value};
+
+/// The version of the format: it changes when a key changes its meaning or goes away.
+const SCHEMA: u32 = 1;
+/// Lines are made in runs of this many, by all cores.
+const RUN: usize = 1024;
+
+/// Writes all findings, in order.
+pub(crate) fn write(out: &mut impl Write, findings: &[Finding<'_>]) -> io::Result<()> {
+    let runs: Vec<_> = findings.chunks(RUN).collect();
+    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(runs.len()).min(8);
+    if workers < 2 {
+        return runs.into_iter().try_for_each(|run| out.write_all(&lines(run)));
+    }
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        // The bound keeps the workers from running ahead of a slow reader with all lines in memory.
+        let (sender, receiver) = mpsc::sync_channel(workers);
+        for _ in 0..workers {
+            let (sender, runs, next) = (sender.clone(), &runs, &next);
+            scope.spawn(move || {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(run) = runs.get(n) else { break };
+                    if sender.send((n, lines(run))).is_err() {
+                        break; // the writer met an error
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        let mut written = 0;
+        for (n, lines) in receiver {
+            early.insert(n, lines);
+            while let Some(lines) = early.remove(&written) {
+                out.write_all(&lines)?;
+                written += 1;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn lines(run: &[Finding<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(run.len() * 1024);
+    for finding in run {
+        append(&mut bytes, finding);
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+fn append(out: &mut Vec<u8>, finding: &Finding<'_>) {
+    let Finding { connection, judgement } = finding;
+    let Connection { row, owner, protection, namespace } = connection;
+    let facts = &row.facts;
+    let process = owner.as_ref().value().map(|owner| &owner.process);
+    let asked = facts.asked.and_then(Known::value);
+    let detection = connection.detection();
+    Object::append(out, |line| {
+        line.put("schema", SCHEMA);
+        line.put("verdict", judgement.verdict().as_str());
+        line.put("cause", judgement.cause().as_str());
+        line.put("evidence", EvidenceList(judgement));
+        line.put("local", row.local);
+        line.put("peer", row.peer);
+        line.put("state", facts.state.as_str());
+        line.put("pid", process.map(|process| process.pid));
+        line.put("process", process.and_then(|process| process.name.as_deref()));
+        line.put("uid", row.uid);
+        line.put("unit", process.and_then(|process| process.unit.as_deref()));
+        line.put("netns", namespace.inode());
+        line.put("netns_name", namespace.name());
+        line.put("inode", row.inode);
+        line.put("cookie", row.cookie.0);
+        line.put("idle_ms", facts.last_heard.value());
+        line.put("rtt_ms", facts.rtt);
+        line.put("probe_ms", asked.and_then(answer_time));
+        line.put("keepalive", protection.keepalive.value());
+        line.put("user_timeout_ms", setting(protection.user_timeout));
+        line.put("rto_max_ms", protection.rto_max.value().flatten());
+        line.put("detection", detection);
+        line.put("tries", asked.map_or(0, |asked| asked.tries));
+        line.put("retransmits", facts.retransmits);
+        line.put("probes_out", facts.probes_out);
+        line.put("send_q", u64::from(facts.in_flight) + u64::from(facts.unsent));
+        line.put("recv_q", facts.unread);
+        line.put("owners", owners(owner));
+        line.put("unknown", Unknown(connection, detection));
+    });
+}
+
+fn owners(owner: &Known<deadpeer::host::Owner>) -> Option<u32> {
+    match owner {
+        Known::Is(owner) => Some(owner.processes),
+        Known::Not(Why::NoOwner | Why::NotAccepted) => Some(0),
+        Known::Not(_) => None,
+    }
+}
+
+fn answer_time(asked: Asked) -> Option<Duration> {
+    match asked.answer {
+        Answer::Heard(after) | Answer::Reset(after) => Some(after),
+        Answer::None | Answer::Gone => None,
+    }
+}
+
+/// Off is 0.
+fn setting(setting: Known<Option<Duration>>) -> Option<Duration> {
+    setting.value().map(Option::unwrap_or_default)
+}
+
+impl Value for KeepaliveSeen {
+    fn append(&self, out: &mut Vec<u8>) {
+        let values = self.values.value();
+        Object::append(out, |keepalive| {
+            keepalive.put("enabled", self.enabled);
+            keepalive.put("idle_ms", values.map(|values| values.idle()));
+            keepalive.put("interval_ms", values.map(|values| values.interval()));
+            keepalive.put("probes", values.map(|values| values.probes()));
+        });
+    }
+}
+
+impl Value for Detection {
+    fn append(&self, out: &mut Vec<u8>) {
+        Object::append(out, |detection| {
+            detection.put("idle", self.idle);
+            detection.put("in_flight", self.in_flight);
+        });
+    }
+}
+
+impl Value for Bound {
+    fn append(&self, out: &mut Vec<u8>) {
+        let (kind, least, most) = match *self {
+            Self::Within { least, most } => ("within", Some(least), Some(most)),
+            Self::Never => ("never", None, None),
+            Self::Unknown(_) => ("unknown", None, None),
+        };
+        Object::append(out, |bound| {
+            bound.put("kind", kind);
+            bound.put("least_ms", least);
+            bound.put("most_ms", most);
+        });
+    }
+}
+
+struct EvidenceList<'f>(&'f Judgement);
+
+impl Value for EvidenceList<'_> {
+    fn append(&self, out: &mut Vec<u8>) {
+        let mut before = b'[';
+        for evidence in self.0.evidence() {
+            out.push(before);
+            evidence.append(out);
+            before = b',';
+        }
+        out.push(b']'); // a judgement without evidence can't be made
+    }
+}
+
+impl Value for Evidence {
+    fn append(&self, out: &mut Vec<u8>) {
+        Object::append(out, |piece| {
+            piece.put("kind", self.kind());
+            for (name, figure) in self.figures() {
+                match figure {
+                    Figure::Time(time) => piece.put_in(name, "_ms", time),
+                    Figure::Count(count) | Figure::Bytes(count) => piece.put(name, count),
+                    Figure::Word(word) => piece.put(name, word),
+                }
+            }
+            piece.put("text", Shown(self));
+        });
+    }
+}
+
+/// Which keys are null for want of knowledge, and why.
+struct Unknown<'c>(&'c Connection, Detection);
+
+impl Value for Unknown<'_> {
+    fn append(&self, out: &mut Vec<u8>) {
+        let Connection { row, owner, protection, .. } = self.0;
+        let values = match protection.keepalive {
+            Known::Is(seen) if seen.enabled => seen.values.why(),
+            Known::Is(_) => None, // off: its values are nobody's
+            Known::Not(why) => Some(why),
+        };
+        let detection = self.1;
+        let unknown = |bound| match bound {
+            Bound::Unknown(why) => Some(why),
+            _ => None,
+        };
+        let asked = row.facts.asked.and_then(|asked| asked.why());
+        let reasons = [
+            ("pid", owner.why()),
+            ("keepalive", values),
+            ("user_timeout_ms", protection.user_timeout.why()),
+            ("idle_ms", row.facts.last_heard.why()),
+            ("probe_ms", asked),
+            ("detection.idle", unknown(detection.idle)),
+            ("detection.in_flight", unknown(detection.in_flight)),
+        ];
+        Object::append(out, |unknown| {
+            for (key, why) in reasons {
+                if let Some(why) = why {
+                    unknown.put(key, why.as_str());
+                }
+            }
+        });
+    }
+}
