@@ -19,7 +19,7 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let mut groups: BTreeMap<String, BTreeMap<Verdict, usize>> = BTreeMap::new();
     for finding in findings {
-        *groups.entry(name(finding, key)).or_default().entry(finding.judgement.verdict()).or_default() += 1;
+        *groups.entry(name(finding, key)).or_default().entry(finding.verdict).or_default() += 1;
     }
     let mut groups: Vec<_> = groups
         .into_iter()
@@ -52,6 +52,6 @@ fn name(finding: &Finding<'_>, key: GroupBy) -> String {
         GroupBy::Peer => finding.connection.row.peer.ip().to_string(),
         GroupBy::Process => or_unknown(process.and_then(|process| process.name.as_ref())),
         GroupBy::Unit => or_unknown(process.and_then(|process| process.unit.as_ref())),
-        GroupBy::Verdict => finding.judgement.verdict().to_string(),
+        GroupBy::Verdict => finding.verdict.to_string(),
     }
 }

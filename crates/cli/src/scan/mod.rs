@@ -45,7 +45,7 @@ pub(crate) fn run(args: &args::Scan) -> Result<Ended, Box<dyn Error>> {
     if report.interrupted {
         return Ok(Ended::Interrupted);
     }
-    let found = findings.iter().any(|finding| args.fail_on.contains(&finding.judgement.verdict()));
+    let found = findings.iter().any(|finding| args.fail_on.contains(&finding.verdict));
     Ok(if found { Ended::Found } else { Ended::Well })
 }
 
@@ -108,10 +108,7 @@ fn sort(findings: &mut [Finding<'_>], order: Sort) {
 
 /// Whether a person should look at it.
 fn needs_attention(finding: &Finding<'_>) -> bool {
-    matches!(
-        finding.judgement.verdict(),
-        Verdict::Dead | Verdict::Suspect | Verdict::Leaked | Verdict::Stalled
-    )
+    matches!(finding.verdict, Verdict::Dead | Verdict::Suspect | Verdict::Leaked | Verdict::Stalled)
 }
 
 fn write(args: &args::Scan, findings: &[Finding<'_>], terminal: Terminal) -> io::Result<()> {

@@ -9,7 +9,7 @@ use deadpeer::{Known, Verdict, Why};
 pub(super) fn line(findings: &[Finding<'_>]) -> String {
     let mut counts: BTreeMap<Verdict, usize> = BTreeMap::new();
     for finding in findings {
-        *counts.entry(finding.judgement.verdict()).or_default() += 1;
+        *counts.entry(finding.verdict).or_default() += 1;
     }
     let total = findings.len();
     let noun = if total == 1 { "connection" } else { "connections" };
@@ -22,7 +22,7 @@ pub(super) fn line(findings: &[Finding<'_>]) -> String {
 
 /// What to do next, for a person.
 pub(super) fn hint(findings: &[Finding<'_>], probed: bool, listed: usize) -> Option<&'static str> {
-    let unverified = findings.iter().any(|f| f.judgement.verdict() == Verdict::Unverified);
+    let unverified = findings.iter().any(|f| f.verdict == Verdict::Unverified);
     if findings.is_empty() {
         Some(
             "This machine is quiet. `deadpeer demo` shows what a living, a silent and a leaked one look like.",

@@ -84,7 +84,7 @@ fn cell(finding: &Finding<'_>, column: Column, terminal: Terminal) -> Cell {
     if column != Column::Verdict || !terminal.colour {
         return cell;
     }
-    match finding.judgement.verdict() {
+    match finding.verdict {
         Verdict::Dead => cell.fg(Color::Red).add_attribute(Attribute::Bold),
         Verdict::Suspect | Verdict::Leaked | Verdict::Stalled => cell.fg(Color::Yellow),
         Verdict::Alive => cell.fg(Color::Green),
@@ -102,7 +102,7 @@ fn text(finding: &Finding<'_>, column: Column) -> String {
     let process = owner.map(|owner| &owner.process);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     match column {
-        Column::Verdict => finding.judgement.verdict().to_string(),
+        Column::Verdict => finding.verdict.to_string(),
         Column::Peer => connection.row.peer.to_string(),
         Column::Local => connection.row.local.to_string(),
         Column::State => facts.state.as_str().to_owned(),
@@ -139,9 +139,9 @@ fn text(finding: &Finding<'_>, column: Column) -> String {
         Column::Queues => {
             format!("{}/{}", u64::from(facts.in_flight) + u64::from(facts.unsent), facts.unread)
         }
-        Column::Cause => finding.judgement.cause().to_string(),
+        Column::Cause => finding.judgement().cause().to_string(),
         Column::Evidence => {
-            let evidence: Vec<_> = finding.judgement.evidence().map(ToString::to_string).collect();
+            let evidence: Vec<_> = finding.judgement().evidence().map(ToString::to_string).collect();
             evidence.join(", ")
         }
     }

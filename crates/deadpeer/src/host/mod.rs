@@ -5,7 +5,7 @@
 //! use deadpeer::Verdict;
 //!
 //! let report = Scan::new().filter(Filter::parse(["state:established"])?).run()?;
-//! for finding in report.findings().iter().filter(|finding| finding.judgement.verdict() == Verdict::Dead) {
+//! for finding in report.findings().iter().filter(|finding| finding.verdict == Verdict::Dead) {
 //!     println!("{} is gone", finding.connection.row.peer);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer_core::{Rules, TcpState, judge};
+use deadpeer_core::{Rules, TcpState, Verdict, judge};
 use deadpeer_os::linux::lock::Lock;
 
 use super::States;
@@ -65,19 +65,24 @@ pub struct Report {
 impl Report {
     /// The connections with a verdict on each, the worst first; among equals those silent for longest.
     pub fn findings(&self) -> Vec<Finding<'_>> {
-        let judged = shares::each(&self.connections[..], |share| {
-            share
-                .iter()
-                .map(|connection| Finding { judgement: judge(connection.facts(), &self.rules), connection })
-                .filter(|finding| self.filter.admits_verdict(&finding.judgement))
-                .collect::<Vec<_>>()
+        let sorted = shares::each(&self.connections[..], |share| {
+            let mut findings: Vec<_> = share.iter().filter_map(|connection| self.find(connection)).collect();
+            findings.sort_by_key(|(order, _)| *order);
+            findings
         });
-        let mut findings: Vec<_> = judged.into_iter().flatten().collect();
-        findings.sort_by_cached_key(|finding| {
-            let silent_for = finding.connection.facts().last_heard.value().unwrap_or_default();
-            Reverse((finding.judgement.verdict(), silent_for))
-        });
-        findings
+        let mut findings: Vec<_> = sorted.into_iter().flatten().collect();
+        // The sort finds the sorted runs and merges them.
+        findings.sort_by_key(|(order, _)| *order);
+        findings.into_iter().map(|(_, finding)| finding).collect()
+    }
+
+    /// A finding, if it passes the filter, and where it stands among all.
+    fn find<'r>(&'r self, connection: &'r Connection) -> Option<(Reverse<(Verdict, Duration)>, Finding<'r>)> {
+        let facts = connection.facts();
+        let finding =
+            Finding { connection, verdict: judge(facts, &self.rules).verdict(), rules: &self.rules };
+        let order = Reverse((finding.verdict, facts.last_heard.value().unwrap_or_default()));
+        self.filter.admits_verdict(finding.verdict).then_some((order, finding))
     }
 }
 

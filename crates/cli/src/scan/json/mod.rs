@@ -13,7 +13,7 @@ use std::time::Duration;
 use deadpeer::host::{Connection, Finding};
 use deadpeer::{Answer, Asked, Bound, Detection, Evidence, Figure, Judgement, KeepaliveSeen, Known, Why};
 
-use object::{Object, Shown, Value};
+use object::{Object, Shown, Value, object};
 
 /// The version of the format: it changes when a key changes its meaning or goes away.
 const SCHEMA: u32 = 1;
@@ -67,42 +67,43 @@ fn lines(run: &[Finding<'_>]) -> Vec<u8> {
 }
 
 fn append(out: &mut Vec<u8>, finding: &Finding<'_>) {
-    let Finding { connection, judgement } = finding;
+    let connection = finding.connection;
     let Connection { row, owner, protection, namespace } = connection;
+    let judgement = finding.judgement();
     let facts = &row.facts;
     let process = owner.as_ref().value().map(|owner| &owner.process);
     let asked = facts.asked.and_then(Known::value);
     let detection = connection.detection();
-    Object::append(out, |line| {
-        line.put("schema", SCHEMA);
-        line.put("verdict", judgement.verdict().as_str());
-        line.put("cause", judgement.cause().as_str());
-        line.put("evidence", EvidenceList(judgement));
-        line.put("local", row.local);
-        line.put("peer", row.peer);
-        line.put("state", facts.state.as_str());
-        line.put("pid", process.map(|process| process.pid));
-        line.put("process", process.and_then(|process| process.name.as_deref()));
-        line.put("uid", row.uid);
-        line.put("unit", process.and_then(|process| process.unit.as_deref()));
-        line.put("netns", namespace.inode());
-        line.put("netns_name", namespace.name());
-        line.put("inode", row.inode);
-        line.put("cookie", row.cookie.0);
-        line.put("idle_ms", facts.last_heard.value());
-        line.put("rtt_ms", facts.rtt);
-        line.put("probe_ms", asked.and_then(answer_time));
-        line.put("keepalive", protection.keepalive.value());
-        line.put("user_timeout_ms", setting(protection.user_timeout));
-        line.put("rto_max_ms", protection.rto_max.value().flatten());
-        line.put("detection", detection);
-        line.put("tries", asked.map_or(0, |asked| asked.tries));
-        line.put("retransmits", facts.retransmits);
-        line.put("probes_out", facts.probes_out);
-        line.put("send_q", u64::from(facts.in_flight) + u64::from(facts.unsent));
-        line.put("recv_q", facts.unread);
-        line.put("owners", owners(owner));
-        line.put("unknown", Unknown(connection, detection));
+    object!(out, {
+        "schema": SCHEMA,
+        "verdict": finding.verdict.as_str(),
+        "cause": judgement.cause().as_str(),
+        "evidence": EvidenceList(&judgement),
+        "local": row.local,
+        "peer": row.peer,
+        "state": facts.state.as_str(),
+        "pid": process.map(|process| process.pid),
+        "process": process.and_then(|process| process.name.as_deref()),
+        "uid": row.uid,
+        "unit": process.and_then(|process| process.unit.as_deref()),
+        "netns": namespace.inode(),
+        "netns_name": namespace.name(),
+        "inode": row.inode,
+        "cookie": row.cookie.0,
+        "idle_ms": facts.last_heard.value(),
+        "rtt_ms": facts.rtt,
+        "probe_ms": asked.and_then(answer_time),
+        "keepalive": protection.keepalive.value(),
+        "user_timeout_ms": setting(protection.user_timeout),
+        "rto_max_ms": protection.rto_max.value().flatten(),
+        "detection": detection,
+        "tries": asked.map_or(0, |asked| asked.tries),
+        "retransmits": facts.retransmits,
+        "probes_out": facts.probes_out,
+        "send_q": u64::from(facts.in_flight) + u64::from(facts.unsent),
+        "recv_q": facts.unread,
+        "owners": owners(owner),
+        "unknown": Unknown(connection, detection),
     });
 }
 
@@ -129,20 +130,20 @@ fn setting(setting: Known<Option<Duration>>) -> Option<Duration> {
 impl Value for KeepaliveSeen {
     fn append(&self, out: &mut Vec<u8>) {
         let values = self.values.value();
-        Object::append(out, |keepalive| {
-            keepalive.put("enabled", self.enabled);
-            keepalive.put("idle_ms", values.map(|values| values.idle()));
-            keepalive.put("interval_ms", values.map(|values| values.interval()));
-            keepalive.put("probes", values.map(|values| values.probes()));
+        object!(out, {
+            "enabled": self.enabled,
+            "idle_ms": values.map(|values| values.idle()),
+            "interval_ms": values.map(|values| values.interval()),
+            "probes": values.map(|values| values.probes()),
         });
     }
 }
 
 impl Value for Detection {
     fn append(&self, out: &mut Vec<u8>) {
-        Object::append(out, |detection| {
-            detection.put("idle", self.idle);
-            detection.put("in_flight", self.in_flight);
+        object!(out, {
+            "idle": self.idle,
+            "in_flight": self.in_flight,
         });
     }
 }
@@ -154,10 +155,10 @@ impl Value for Bound {
             Self::Never => ("never", None, None),
             Self::Unknown(_) => ("unknown", None, None),
         };
-        Object::append(out, |bound| {
-            bound.put("kind", kind);
-            bound.put("least_ms", least);
-            bound.put("most_ms", most);
+        object!(out, {
+            "kind": kind,
+            "least_ms": least,
+            "most_ms": most,
         });
     }
 }

@@ -1,8 +1,8 @@
 //! JSON objects, written key by key.
 //!
 //! A line has some forty keys and a scan may have 200,000 lines. Keys are literals without a character to
-//! escape, so they are copied as they stand, which made a third of a scan's time of it a tenth. Text is
-//! escaped by serde_json where there is anything to escape.
+//! escape, so they are copied as they stand: with serde_json, which looks at each, lines took twice the
+//! time. Text is escaped by serde_json where there is anything to escape.
 
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +14,22 @@ pub(super) trait Value {
     fn append(&self, out: &mut Vec<u8>);
 }
 
-/// An object that is being written.
+/// Appends an object with these entries.
+macro_rules! object {
+    ($out:expr, { $first:literal: $value:expr $(, $key:literal: $more:expr)* $(,)? }) => {{
+        let out: &mut Vec<u8> = $out;
+        out.extend_from_slice(concat!("{\"", $first, "\":").as_bytes());
+        Value::append(&$value, out);
+        $(
+            out.extend_from_slice(concat!(",\"", $key, "\":").as_bytes());
+            Value::append(&$more, out);
+        )*
+        out.push(b'}');
+    }};
+}
+pub(super) use object;
+
+/// An object whose keys are known when it is written.
 pub(super) struct Object<'o>(&'o mut Vec<u8>);
 
 impl Object<'_> {
@@ -161,7 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn an_object() {
+    fn an_object_of_known_keys() {
+        let mut out = Vec::new();
+        object!(&mut out, { "a": 1u32, "b": "two", "c": None::<u32> });
+        assert_eq!(out, br#"{"a":1,"b":"two","c":null}"#);
+    }
+
+    #[test]
+    fn an_object_of_any_keys() {
         let mut out = Vec::new();
         Object::append(&mut out, |object| {
             object.put("a", true);

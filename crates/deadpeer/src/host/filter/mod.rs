@@ -8,7 +8,7 @@ mod parse;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use deadpeer_core::{Judgement, Known, TcpState, Verdict};
+use deadpeer_core::{Known, TcpState, Verdict};
 use deadpeer_os::linux::diag::States;
 
 use super::connection::Connection;
@@ -168,10 +168,10 @@ impl Filter {
         self.passes(|term| term.matches(connection))
     }
 
-    /// Whether a judgement passes.
-    pub fn admits_verdict(&self, judgement: &Judgement) -> bool {
+    /// Whether a verdict passes.
+    pub fn admits_verdict(&self, verdict: Verdict) -> bool {
         self.passes(|term| match term {
-            Term::Verdict(verdict) => Some(*verdict == judgement.verdict()),
+            Term::Verdict(wanted) => Some(*wanted == verdict),
             _ => None,
         })
     }
