@@ -15,7 +15,6 @@ use deadpeer::Rules;
 use deadpeer::host::{Filter, Finding, Pace, Scan};
 use deadpeer_lab::{Loopback, Pair, fill};
 
-use crate::args;
 use crate::exit::{Ended, unless_closed};
 use crate::scan::{write_json, write_table};
 use crate::terminal::Terminal;
@@ -25,8 +24,16 @@ const INSIDE: &str = "DEADPEER_DEMO_INSIDE";
 /// How long the stalled connection's window stays shut before it is looked at.
 const STALL: Duration = Duration::from_secs(2);
 
+/// `deadpeer demo`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Runs `deadpeer demo`.
-pub(crate) fn run(args: &args::Demo) -> Result<Ended, Box<dyn Error>> {
+pub(crate) fn run(args: &Demo) -> Result<Ended, Box<dyn Error>> {
     if env::var_os(INSIDE).is_some() {
         return show(args);
     }
@@ -42,7 +49,7 @@ pub(crate) fn run(args: &args::Demo) -> Result<Ended, Box<dyn Error>> {
     }
 }
 
-fn show(args: &args::Demo) -> Result<Ended, Box<dyn Error>> {
+fn show(args: &Demo) -> Result<Ended, Box<dyn Error>> {
     Loopback::up()?;
     let living = Pair::loopback()?;
     let silent = Pair::loopback()?;

@@ -7,7 +7,7 @@ use deadpeer::host::Finding;
 use deadpeer::{Known, Verdict};
 use serde_json::json;
 
-use crate::args::GroupBy;
+use super::args::GroupBy;
 
 /// Writes the groups, the largest first.
 pub(super) fn write(

@@ -1,5 +1,6 @@
 //! `deadpeer scan`.
 
+pub(crate) mod args;
 mod group;
 mod json;
 mod progress;
@@ -14,10 +15,10 @@ use std::sync::atomic::AtomicBool;
 use deadpeer::host::{Filter, Finding, Pace, Report, Scan};
 use deadpeer::{Known, Rules, Verdict};
 
-use crate::args::{self, Rate, Sort};
 use crate::exit::{Ended, unless_closed};
 use crate::signals;
 use crate::terminal::Terminal;
+use args::{Rate, Sort};
 use progress::Progress;
 
 pub(crate) use json::write as write_json;

@@ -6,7 +6,7 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use deadpeer::host::Finding;
 use deadpeer::{Bound, Known, Span, Verdict};
 
-use crate::args::Column;
+use super::args::Column;
 use crate::terminal::Terminal;
 
 /// Columns by the width that they need: a narrow terminal gets the verdict, who, and why.
