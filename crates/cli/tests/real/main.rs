@@ -3,6 +3,7 @@
 
 mod command;
 mod common;
+mod limits;
 mod prediction;
 mod safety;
 mod servers;

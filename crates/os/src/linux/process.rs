@@ -32,17 +32,23 @@ pub fn sockets(pid: u32, mut each: impl FnMut(i32, u32)) -> Result<(), Why> {
     const GAP: u32 = 4;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()).map_err(reason)?;
-    let mut look = |fd: i32, name: &CStr| -> bool {
+    let mut look = |fd: i32, name: &CStr| -> Result<bool, Why> {
         let mut target = [MaybeUninit::uninit(); 40];
-        let Ok((link, _)) = rustix::fs::readlinkat_raw(&folder, name, &mut target[..]) else { return false };
-        if let Some(inode) = socket_inode(link) {
-            each(fd, inode);
+        match rustix::fs::readlinkat_raw(&folder, name, &mut target[..]) {
+            Ok((link, _)) => {
+                if let Some(inode) = socket_inode(link) {
+                    each(fd, inode);
+                }
+                Ok(true)
+            }
+            // Names can be listed where links can't be read: by root without CAP_SYS_PTRACE, for one.
+            Err(errno @ (Errno::ACCESS | Errno::PERM)) => Err(reason(errno)),
+            Err(_) => Ok(false),
         }
-        true
     };
     let (mut next, mut missed) = (0, 0);
     while missed < GAP {
-        let there = look(next, DecInt::new(next).as_c_str());
+        let there = look(next, DecInt::new(next).as_c_str())?;
         missed = if there { 0 } else { missed + 1 };
         next += 1;
     }
@@ -55,7 +61,7 @@ pub fn sockets(pid: u32, mut each: impl FnMut(i32, u32)) -> Result<(), Why> {
         match entry {
             Ok(entry) => {
                 if let Some(fd) = number(entry.file_name().to_bytes()).and_then(|fd| i32::try_from(fd).ok()) {
-                    look(fd, entry.file_name());
+                    look(fd, entry.file_name())?;
                 }
             }
             Err(Errno::INTR) => {}
