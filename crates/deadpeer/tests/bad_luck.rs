@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use deadpeer::host::{Census, CensusError, Cookie, Namespace, Pace, Report, Scan, SockDiag, Taken, Want};
 use deadpeer::{Known, Verdict, Why};
-use deadpeer_lab::{Pair, fill, isolated};
+use deadpeer_lab::{Pair, Unavailable, fill, isolated, skip};
 use deadpeer_os::linux::foreign;
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// The kernel's list, and something that happens before anybody reads it.
 struct Then<F>(Mutex<Option<F>>);
@@ -66,6 +67,28 @@ fn a_descriptor_that_means_another_socket_by_now_is_left_alone() {
         );
         let unharmed = finding(&report, other.client.local_addr().unwrap());
         assert_eq!(unharmed, (Verdict::Alive, None, None));
+    });
+}
+
+#[test]
+fn subflows_of_an_mptcp_connection_are_left_alone() {
+    isolated!(|| {
+        let multipath = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
+        let listener = match multipath() {
+            Ok(listener) => listener,
+            Err(why) => {
+                let why = Unavailable { needs: "MPTCP", why };
+                return skip("subflows_of_an_mptcp_connection_are_left_alone", &why);
+            }
+        };
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(1).unwrap();
+        let client = multipath().unwrap();
+        client.connect(&listener.local_addr().unwrap()).unwrap();
+        let _server = listener.accept().unwrap();
+        let local = client.local_addr().unwrap().as_socket().unwrap();
+        let report = scan_after(|_| ());
+        assert_eq!(finding(&report, local), (Verdict::Alive, Some(Why::Multipath), Some(Why::Multipath)));
     });
 }
 
