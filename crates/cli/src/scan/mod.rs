@@ -6,6 +6,8 @@ mod json;
 mod progress;
 mod summary;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::error::Error;

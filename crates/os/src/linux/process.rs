@@ -98,8 +98,12 @@ fn number(digits: &[u8]) -> Option<u32> {
 /// their escapes are kept.
 pub fn name(pid: u32) -> Option<String> {
     let raw = fs::read(format!("/proc/{pid}/comm")).ok()?;
-    let text = String::from_utf8_lossy(raw.strip_suffix(b"\n").unwrap_or(&raw)).into_owned();
-    Some(if text.contains(char::is_control) { text.escape_debug().to_string() } else { text })
+    Some(printable(&String::from_utf8_lossy(raw.strip_suffix(b"\n").unwrap_or(&raw))))
+}
+
+/// What others chose must not steer a terminal.
+fn printable(text: &str) -> String {
+    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
 }
 
 /// The systemd unit that the process runs in, or else its cgroup's path; `None` in the root cgroup.
@@ -117,9 +121,9 @@ fn unit_of(table: &str) -> Option<String> {
     })?;
     let unit = path.rsplit('/').find(|part| [".service", ".scope"].iter().any(|end| part.ends_with(end)));
     match unit {
-        Some(unit) => Some(unit.to_owned()),
+        Some(unit) => Some(printable(unit)),
         None if path == "/" => None,
-        None => Some(path.to_owned()),
+        None => Some(printable(path)),
     }
 }
 
@@ -141,6 +145,12 @@ mod tests {
         assert_eq!(unit_of("12:cpu:/x\n1:name=systemd:/user.slice/a.scope\n").as_deref(), Some("a.scope"));
         assert_eq!(unit_of("0::/\n"), None);
         assert_eq!(unit_of("garbage"), None);
+    }
+
+    #[test]
+    fn names_that_others_chose_cannot_steer_a_terminal() {
+        assert_eq!(unit_of("0::/a\u{1b}[31m.service\n").as_deref(), Some("a\\u{1b}[31m.service"));
+        assert_eq!(printable("nginx: größe"), "nginx: größe");
     }
 
     #[test]
