@@ -26,9 +26,15 @@ pub use deadpeer_core::*;
 #[cfg(target_os = "linux")]
 mod apply;
 #[cfg(target_os = "linux")]
+mod guard;
+#[cfg(target_os = "linux")]
 pub mod host;
 
 #[cfg(target_os = "linux")]
 pub use apply::{ApplyError, apply, protection};
 #[cfg(target_os = "linux")]
 pub use deadpeer_os::linux::settings::{Applied, Gap};
+#[cfg(all(target_os = "linux", feature = "tokio"))]
+pub use guard::lost;
+#[cfg(target_os = "linux")]
+pub use guard::{Guarded, Loss, Mechanism, PeerLost, guard, is_lost, lost_within};
