@@ -26,6 +26,8 @@ pub use deadpeer_core::*;
 #[cfg(target_os = "linux")]
 mod apply;
 #[cfg(target_os = "linux")]
+mod diagnose;
+#[cfg(target_os = "linux")]
 mod guard;
 #[cfg(target_os = "linux")]
 pub mod host;
@@ -34,6 +36,10 @@ pub mod host;
 pub use apply::{ApplyError, apply, protection};
 #[cfg(target_os = "linux")]
 pub use deadpeer_os::linux::settings::{Applied, Gap};
+#[cfg(target_os = "linux")]
+pub use deadpeer_os::linux::stream::{Peek, Readiness};
+#[cfg(target_os = "linux")]
+pub use diagnose::{Diagnosis, diagnose};
 #[cfg(all(target_os = "linux", feature = "tokio"))]
 pub use guard::lost;
 #[cfg(target_os = "linux")]

@@ -18,11 +18,8 @@ use deadpeer_core::Span;
 /// use std::time::Duration;
 /// use deadpeer::{Loss, Mechanism, PeerLost};
 ///
-/// let lost = PeerLost {
-///     silent: Some(Duration::from_millis(10_300)),
-///     errno: Some(110),
-///     ..PeerLost::new(Loss::SilentIdle, Mechanism::Keepalive)
-/// };
+/// let mut lost = PeerLost::new(Loss::SilentIdle, Mechanism::Keepalive);
+/// lost.silent = Some(Duration::from_millis(10_300));
 /// assert_eq!(lost.to_string(), "the peer fell silent while the connection was idle, 10.3 s ago (keepalive)");
 ///
 /// let error = io::Error::from(lost);

@@ -16,6 +16,7 @@ use deadpeer_os::linux::settings::{Applied, Gap};
 use deadpeer_os::linux::stream;
 
 use crate::apply::{ApplyError, inherit};
+pub(crate) use end::end;
 pub use end::{is_lost, lost_within};
 pub use loss::{Loss, Mechanism, PeerLost};
 #[cfg(feature = "tokio")]
@@ -38,7 +39,7 @@ pub use with_tokio::lost;
 /// use std::time::Duration;
 /// use deadpeer::{PeerLost, Policy, guard};
 ///
-/// let policy = Policy::detect(Duration::from_secs(10)).build()?;
+/// let policy = Policy::detect(Duration::from_secs(10)).survive(Duration::from_secs(2)).build()?;
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
 /// let mut stream = guard(TcpStream::connect(listener.local_addr()?)?, &policy)?;
 /// stream.write_all(b"hello")?;
@@ -118,7 +119,7 @@ impl<S: AsFd> Guarded<S> {
 
     /// What poll(2) said, with the error remembered that asking takes from the socket.
     fn end(&self, readiness: stream::Readiness) -> Option<PeerLost> {
-        let lost = end::end(self.as_fd(), readiness).ok()??;
+        let lost = end(self.as_fd(), readiness).ok()??;
         if lost.errno.is_some() {
             // Whoever read the error first knows more than those who come after.
             return Some(self.lost.get_or_init(|| lost).clone());

@@ -31,11 +31,7 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Guarded<S> {
 
 impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for Guarded<S> {
     #[inline]
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buffer));
         Poll::Ready(written.map_err(|error| self.explain(error)))
     }
@@ -79,7 +75,8 @@ impl Guarded<TcpStream> {
     /// let listener = TcpListener::bind("127.0.0.1:0").await?;
     /// let client = TcpStream::connect(listener.local_addr()?).await?;
     /// let (server, _) = listener.accept().await?;
-    /// let client = guard(client, &Policy::detect(Duration::from_secs(10)).build()?)?;
+    /// let policy = Policy::detect(Duration::from_secs(10)).survive(Duration::from_secs(2)).build()?;
+    /// let client = guard(client, &policy)?;
     /// drop(server);
     /// assert_eq!(client.lost().await?.cause, Loss::Closed);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -114,7 +111,7 @@ pub async fn lost(stream: &TcpStream) -> io::Result<PeerLost> {
     loop {
         ended(stream).await?;
         let readiness = stream::readiness(stream.as_fd())?;
-        if let Some(lost) = end::end(stream.as_fd(), readiness)? {
+        if let Some(lost) = end(stream.as_fd(), readiness)? {
             return Ok(lost);
         }
     }

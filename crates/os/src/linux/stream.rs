@@ -156,7 +156,8 @@ pub fn look(sock: BorrowedFd<'_>) -> io::Result<Seen> {
     let mut facts = Facts::new(info.state().unwrap_or(TcpState::Close));
     let unacknowledged = unacknowledged(sock).unwrap_or(0);
     facts.in_flight = unacknowledged;
-    facts.unread = rustix::io::ioctl_fionread(sock).map_or(0, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+    facts.unread =
+        rustix::io::ioctl_fionread(sock).map_or(0, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
     info.fill(&mut facts);
     Ok(Seen { facts, unacknowledged, peer_window: info.peer_window() })
 }
