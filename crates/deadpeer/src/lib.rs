@@ -16,12 +16,19 @@
 //!   # Ok::<(), Box<dyn std::error::Error>>(())
 //!   ```
 //!
+//!   [`guard()`] does the same for one stream and makes its errors say why the peer is gone; [`diagnose()`]
+//!   looks at a socket in all the classic ways. The [guide](guide) leads through it.
+//!
 //! - Whoever runs programs judges the connections of the whole machine: [`host`].
 //!
 //! What is wanted, what is set, what was seen and what it proves are the types of [`deadpeer_core`], all of
 //! them re-exported here.
 
 pub use deadpeer_core::*;
+
+#[cfg(target_os = "linux")]
+#[doc = include_str!("../../../docs/guarding.md")]
+pub mod guide {}
 
 #[cfg(target_os = "linux")]
 mod apply;
