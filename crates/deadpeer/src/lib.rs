@@ -17,7 +17,7 @@
 //!   ```
 //!
 //!   [`guard()`] does the same for one stream and makes its errors say why the peer is gone; [`diagnose()`]
-//!   looks at a socket in all the classic ways. The [guide](guide) leads through it.
+//!   looks at a socket in all the classic ways. The [guide] leads through it.
 //!
 //! - Whoever runs programs judges the connections of the whole machine: [`host`].
 //!
