@@ -124,6 +124,14 @@ impl Heartbeat {
         self.heard = self.heard.max(now);
     }
 
+    /// Keeps another timing from now on; the peer was heard just now.
+    pub fn change(&mut self, timing: Timing, now: Instant) {
+        self.timing = timing;
+        self.handle_heard(now);
+        self.state = State::Quiet;
+        self.schedule(now);
+    }
+
     /// Something was written that the peer will see.
     pub fn handle_sent(&mut self, now: Instant) {
         if self.state == State::Pinging {

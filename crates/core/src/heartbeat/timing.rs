@@ -67,6 +67,11 @@ impl Timing {
         Self::new(room.min(detect / 3), detect)
     }
 
+    /// Nothing is sent, and the peer has this long to say something.
+    pub(crate) const fn greeting(patience: Duration) -> Self {
+        Self { interval: Self::LONGEST, tolerance: patience }
+    }
+
     /// Something is sent at least this often.
     pub const fn interval(&self) -> Duration {
         self.interval
