@@ -38,6 +38,8 @@ mod diagnose;
 mod guard;
 #[cfg(target_os = "linux")]
 pub mod host;
+#[cfg(target_os = "linux")]
+pub mod session;
 
 #[cfg(target_os = "linux")]
 pub use apply::{ApplyError, apply, protection};

@@ -43,7 +43,8 @@ impl Offer {
     pub fn keeping(policy: &Policy) -> Result<Self, TimingError> {
         let timing = Timing::keeping(policy)?;
         let detect = timing.tolerance();
-        let multiplier = detect.as_nanos().div_ceil(timing.interval().as_nanos().max(1));
+        // An interval is rounded down to nanoseconds: a third of the time goes into it three times, not four.
+        let multiplier = detect.as_nanos().div_ceil(timing.interval().as_nanos().max(1) + 1);
         let multiplier = u8::try_from(multiplier)
             .map_err(|_| TimingError::Unreachable { detect, least: timing.interval() * 255 })?;
         // Rounded down to what a HELLO can say, so that the product is no longer than promised.

@@ -295,6 +295,12 @@ impl Protocol {
         self.heartbeat.handle_pause(now, paused);
     }
 
+    /// This side reads nothing at present, because its program takes nothing: who doesn't read can't hear, so
+    /// the peer's silence proves nothing. Call it at each deadline while that lasts; beats go on.
+    pub fn handle_deaf(&mut self, now: Instant) {
+        self.heartbeat.handle_heard(now);
+    }
+
     /// Whether the two have agreed and neither has left.
     pub fn is_up(&self) -> bool {
         self.state == State::Up
