@@ -8,6 +8,7 @@
 //! up to two, and can say why a connection ended. The policy is said once, on the listener; accepted streams
 //! inherit it from there. To see a death, pull the cable between two machines (`serve 0.0.0.0:7007` on one,
 //! `connect HOST:7007` on the other), or suspend one of them.
+#![allow(clippy::print_stdout)] // an example talks to whoever runs it
 
 use std::env;
 use std::error::Error;

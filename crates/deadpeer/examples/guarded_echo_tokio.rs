@@ -6,6 +6,7 @@
 //!
 //! What blocking code can't do easily: the client waits for a line from its user *and* for the server's
 //! death, without reading from the server, and says so at once instead of at the user's next line.
+#![allow(clippy::print_stdout)] // an example talks to whoever runs it
 
 use std::error::Error;
 use std::time::Duration;

@@ -230,3 +230,94 @@ fn nothing_is_left_behind() {
         assert_eq!(runtime.metrics().num_alive_tasks(), 0);
     });
 }
+
+mod blocking {
+    use super::*;
+    use deadpeer::session::Session;
+    use std::thread;
+
+    /// Both ends of a blocking session.
+    fn pair(pair: &Pair, config: Config) -> (Session, Session) {
+        let server = pair.server.try_clone().unwrap();
+        let other = thread::spawn(move || Session::open(server, config, "other").unwrap());
+        let one = Session::open(pair.client.try_clone().unwrap(), config, "one").unwrap();
+        (one, other.join().unwrap())
+    }
+
+    #[test]
+    fn messages_pass_both_ways_and_a_goodbye_ends_it() {
+        let sockets = Pair::loopback().unwrap();
+        let (one, other) = pair(&sockets, config(9_000, 2_000));
+        assert_eq!((one.peer_id(), other.peer_id()), ("other", "one"));
+        let large = vec![7; 60_000];
+        for message in [&b"first"[..], b"", &large] {
+            one.send(message).unwrap();
+            assert_eq!(other.recv().unwrap().as_deref(), Some(message));
+        }
+        assert_eq!(one.send(&vec![0; 70_000]).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(other.recv_within(SECOND / 10).unwrap_err().kind(), ErrorKind::WouldBlock);
+        other.end();
+        assert_eq!(one.recv().unwrap(), None, "the other has ended");
+        one.send(b"and this half goes on").unwrap();
+        assert_eq!(other.recv().unwrap().as_deref(), Some(&b"and this half goes on"[..]));
+        one.close(Reason::Restarting, SECOND * 30);
+        assert_eq!(other.recv().unwrap(), None);
+        assert_eq!(other.goodbye().unwrap().back_in, SECOND * 30);
+        assert!(matches!(other.over_within(SECOND * 10), Some(None)), "a goodbye is no error");
+    }
+
+    #[test]
+    fn silence_is_noticed_an_outage_and_a_slow_reader_survive() {
+        isolated!(|| {
+            let sockets = [0; 3].map(|_| Pair::loopback().unwrap());
+            let [silent, disturbed, slow] = &sockets;
+            let config = config(4_000, 1_000);
+            let lost = pair(silent, config);
+            let survivors = pair(disturbed, config);
+            let (eager, lazy) = pair(slow, config);
+            let (_severed, outage) = (silent.sever().unwrap(), disturbed.sever().unwrap());
+            let started = Instant::now();
+            let sending = thread::spawn(move || {
+                (0..4_000u32)
+                    .try_for_each(|n| eager.send(&[&n.to_be_bytes()[..], &[0; 4000]].concat()))
+                    .unwrap();
+                eager
+            });
+            thread::sleep(SECOND);
+            drop(outage);
+            for session in [&lost.0, &lost.1] {
+                let error = session.recv().unwrap_err();
+                assert_eq!(PeerLost::of(&error).unwrap().cause, Loss::HeartbeatMissed);
+                assert!(PeerLost::of(&session.send(b"x").unwrap_err()).is_some());
+            }
+            assert!(started.elapsed() >= SECOND * 2);
+            thread::sleep(SECOND * 3);
+            survivors.0.send(b"still here").unwrap();
+            assert_eq!(survivors.1.recv().unwrap().as_deref(), Some(&b"still here"[..]));
+            assert!(!sending.is_finished(), "the sender waits for the reader");
+            for n in 0..4_000u32 {
+                assert_eq!(lazy.recv().unwrap().unwrap()[..4], n.to_be_bytes());
+            }
+            drop(sending.join().unwrap());
+            assert_eq!(lazy.recv().unwrap(), None);
+        });
+    }
+
+    #[test]
+    fn no_thread_and_no_descriptor_is_left_behind() {
+        isolated!(|| {
+            let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+            let before = (count("fd"), count("task"));
+            for _ in 0..10 {
+                let sockets = Pair::loopback().unwrap();
+                let sessions = pair(&sockets, config(9_000, 2_000));
+                sessions.0.send(b"x").unwrap();
+            }
+            let deadline = Instant::now() + SECOND * 10;
+            while (count("fd"), count("task")) != before {
+                assert!(Instant::now() < deadline, "{:?} after {before:?}", (count("fd"), count("task")));
+                thread::sleep(SECOND / 50);
+            }
+        });
+    }
+}

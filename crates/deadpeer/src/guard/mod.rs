@@ -59,6 +59,19 @@ pub fn guard<S: AsFd>(stream: S, policy: &Policy) -> Result<Guarded<S>, ApplyErr
     Ok(Guarded { inner: stream, applied, lost: OnceLock::new() })
 }
 
+/// As [`guard`]; where the kernel's settings can't keep the policy, because its units are too coarse for it,
+/// errors are explained all the same.
+pub(crate) fn guard_if_possible<S: AsFd>(stream: S, policy: &Policy) -> io::Result<Guarded<S>> {
+    let applied = match inherit(&stream, policy) {
+        Ok(applied) => applied,
+        Err(ApplyError::Unreachable(_)) => {
+            Applied { now: crate::apply::protection(&stream)?, gaps: Vec::new() }
+        }
+        Err(ApplyError::Socket(error)) => return Err(io::Error::other(error)),
+    };
+    Ok(Guarded { inner: stream, applied, lost: OnceLock::new() })
+}
+
 /// A stream whose errors carry a [`PeerLost`]. It is made by [`guard`].
 ///
 /// - A clean end of file (FIN) stays `Ok(0)`.

@@ -213,3 +213,24 @@ impl Engine {
 pub(super) fn closed() -> io::Error {
     PeerLost::new(Loss::Closed, Mechanism::EndOfFile).into()
 }
+
+/// Why a session failed, to be told again and again.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    kind: io::ErrorKind,
+    lost: Option<PeerLost>,
+    text: String,
+}
+
+impl Failure {
+    pub(super) fn of(error: &io::Error) -> Self {
+        Self { kind: error.kind(), lost: PeerLost::of(error).cloned(), text: error.to_string() }
+    }
+
+    pub(super) fn to_error(&self) -> io::Error {
+        match &self.lost {
+            Some(lost) => io::Error::new(self.kind, lost.clone()),
+            None => io::Error::new(self.kind, self.text.clone()),
+        }
+    }
+}

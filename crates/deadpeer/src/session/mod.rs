@@ -12,10 +12,16 @@
 //! - A pause of one's own (the process was stopped, the machine slept) is not the peer's silence.
 //! - Dropping a session says goodbye.
 
+mod blocking;
 mod clock;
+mod connector;
 mod engine;
 #[cfg(feature = "tokio")]
 #[path = "with_tokio.rs"]
 pub mod tokio;
+#[cfg(feature = "tokio")]
+mod with_tokio_connector;
 
+pub use blocking::Session;
+pub use connector::{Connector, Transition};
 pub use deadpeer_core::protocol::{Bye, Config, Offer, Reason};

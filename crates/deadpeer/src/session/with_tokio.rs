@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Sleep, sleep};
 
 use super::clock;
-use super::engine::{Engine, Peer, READ, Told, closed};
-use crate::guard::PeerLost;
+use super::engine::{Engine, Failure, Peer, READ, Told, closed};
+
+pub use super::with_tokio_connector::Connector;
 
 /// So many messages wait between the driver and the program, in each direction.
 const QUEUE: usize = 16;
@@ -65,7 +66,7 @@ enum Order {
 
 /// What the driver found out.
 #[derive(Debug, Default)]
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<Outcome>,
 }
 
@@ -73,7 +74,7 @@ struct Shared {
 struct Outcome {
     rtt: Option<Duration>,
     goodbye: Option<Bye>,
-    error: Option<(io::ErrorKind, Option<PeerLost>, String)>,
+    error: Option<Failure>,
 }
 
 impl Shared {
@@ -81,14 +82,13 @@ impl Shared {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Why the session ended, as far as that is known.
+    pub(super) fn told(&self) -> (Option<io::Error>, Option<Bye>) {
+        (self.error(), self.with(|outcome| outcome.goodbye))
+    }
+
     fn error(&self) -> Option<io::Error> {
-        self.with(|outcome| {
-            let (kind, lost, text) = outcome.error.as_ref()?;
-            Some(match lost {
-                Some(lost) => io::Error::new(*kind, lost.clone()),
-                None => io::Error::new(*kind, text.clone()),
-            })
-        })
+        self.with(|outcome| outcome.error.as_ref().map(Failure::to_error))
     }
 }
 
@@ -162,7 +162,7 @@ impl Session {
     /// Receives a message; `None` when the peer has ended or left.
     ///
     /// # Errors
-    /// As the session ended: a [`PeerLost`] where the peer was lost.
+    /// As the session ended: a [`PeerLost`](crate::PeerLost) where the peer was lost.
     pub async fn recv(&mut self) -> io::Result<Option<Vec<u8>>> {
         match self.messages.recv().await {
             Some(message) => Ok(Some(message)),
@@ -211,6 +211,10 @@ impl Session {
         self.peer.timing
     }
 
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     fn limit(&self) -> usize {
         self.peer.limit as usize
     }
@@ -238,13 +242,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Runs until the session is over.
     ///
     /// # Errors
-    /// Why it ended, unless by a goodbye: a [`PeerLost`] where the peer was lost.
+    /// Why it ended, unless by a goodbye: a [`PeerLost`](crate::PeerLost) where the peer was lost.
     pub async fn run(mut self) -> io::Result<()> {
         let ended = self.turn().await;
         if let Err(error) = &ended {
-            let lost = PeerLost::of(error).cloned();
-            let told = (error.kind(), lost, error.to_string());
-            self.shared.with(|outcome| outcome.error = Some(told));
+            let failure = Failure::of(error);
+            self.shared.with(|outcome| outcome.error = Some(failure));
         }
         // What is left is a goodbye at most; a peer that takes nothing does not get it.
         let farewell = async {
