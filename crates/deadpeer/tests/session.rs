@@ -231,6 +231,33 @@ fn nothing_is_left_behind() {
     });
 }
 
+#[test]
+fn a_session_can_be_a_stream() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    runtime().block_on(async {
+        let (here, there) = tokio::io::duplex(512);
+        let [(one, _), (other, _)] = pair(here, there, config(9_000, 2_000)).await;
+        let (mut one, other) = (one.into_stream(), other.into_stream());
+        let bytes: Vec<u8> = (0..1_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let (mut reader, mut writer) = tokio::io::split(other);
+        let echo = tokio::spawn(async move {
+            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+            writer.shutdown().await.unwrap();
+            reader.unsplit(writer)
+        });
+        let mut back = Vec::new();
+        let (mut reader, mut writer) = tokio::io::split(&mut one);
+        let write = async {
+            writer.write_all(&bytes).await.unwrap();
+            writer.shutdown().await.unwrap();
+        };
+        let (_, read) = tokio::join!(write, reader.read_to_end(&mut back));
+        read.unwrap();
+        assert!(back == bytes, "the bytes changed");
+        assert!(echo.await.unwrap().session().goodbye().is_none());
+    });
+}
+
 mod blocking {
     use super::*;
     use deadpeer::session::Session;

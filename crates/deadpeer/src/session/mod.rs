@@ -21,6 +21,8 @@ mod engine;
 pub mod tokio;
 #[cfg(feature = "tokio")]
 mod with_tokio_connector;
+#[cfg(feature = "tokio")]
+mod with_tokio_stream;
 
 pub use blocking::Session;
 pub use connector::{Connector, Transition};

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use deadpeer_core::Timing;
@@ -16,6 +17,7 @@ use super::clock;
 use super::engine::{Engine, Failure, Peer, READ, Told, closed};
 
 pub use super::with_tokio_connector::Connector;
+pub use super::with_tokio_stream::SessionStream;
 
 /// So many messages wait between the driver and the program, in each direction.
 const QUEUE: usize = 16;
@@ -58,7 +60,7 @@ pub struct Session {
 }
 
 #[derive(Debug)]
-enum Order {
+pub(super) enum Order {
     Send(Vec<u8>),
     End,
     Bye(Bye),
@@ -164,10 +166,7 @@ impl Session {
     /// # Errors
     /// As the session ended: a [`PeerLost`](crate::PeerLost) where the peer was lost.
     pub async fn recv(&mut self) -> io::Result<Option<Vec<u8>>> {
-        match self.messages.recv().await {
-            Some(message) => Ok(Some(message)),
-            None => self.shared.error().map_or(Ok(None), Err),
-        }
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// Says that no more messages come from here. The session goes on, and the peer's messages arrive.
@@ -211,16 +210,37 @@ impl Session {
         self.peer.timing
     }
 
+    /// The same session as a stream of bytes, for what wants `AsyncRead` and `AsyncWrite`.
+    pub fn into_stream(self) -> SessionStream {
+        SessionStream::new(self)
+    }
+
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
+        match ready!(self.messages.poll_recv(cx)) {
+            Some(message) => Poll::Ready(Ok(Some(message))),
+            None => Poll::Ready(self.shared.error().map_or(Ok(None), Err)),
+        }
+    }
+
+    pub(super) const fn orders(&self) -> &mpsc::Sender<Order> {
+        &self.orders
+    }
+
+    /// Why the driver takes no more orders.
+    pub(super) fn failure(&self) -> io::Error {
+        self.shared.error().unwrap_or_else(closed)
+    }
+
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
 
-    fn limit(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
         self.peer.limit as usize
     }
 
     async fn order(&self, order: Order) -> io::Result<()> {
-        self.orders.send(order).await.map_err(|_| self.shared.error().unwrap_or_else(closed))
+        self.orders.send(order).await.map_err(|_| self.failure())
     }
 }
 
