@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::demo::Demo;
+use crate::lab::args::Lab;
 use crate::scan::args::Scan;
 
 /// Find the dead TCP connections of a machine, and ask their peers.
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Scan(Scan),
     /// Make a living, a silent, a leaked and a stalled connection, ask and judge them.
     Demo(Demo),
+    /// Measure every way that a peer can die against every way to notice.
+    Lab(Lab),
 }
 
 /// A number with its unit: `500ms`, `3s`, `2m`, `1h`; fractions are allowed.

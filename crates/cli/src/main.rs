@@ -4,6 +4,7 @@
 mod args;
 mod demo;
 mod exit;
+mod lab;
 mod scan;
 mod signals;
 mod terminal;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let ended = match Args::parse().command {
         Command::Scan(scan) => scan::run(&scan),
         Command::Demo(demo) => demo::run(&demo),
+        Command::Lab(lab) => lab::run(&lab),
     };
     exit::code(ended)
 }

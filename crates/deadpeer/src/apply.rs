@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
-use deadpeer_core::{Policy, Protection, Unreachable};
+use deadpeer_core::{Policy, Protection, Settings, Unreachable};
 use deadpeer_os::linux::settings::{self, Applied};
 use deadpeer_os::linux::sysctl;
 
@@ -35,6 +35,15 @@ use deadpeer_os::linux::sysctl;
 pub fn apply(socket: &impl AsFd, policy: &Policy) -> Result<Applied, ApplyError> {
     let plan = policy.plan(&sysctl::platform()).map_err(ApplyError::Unreachable)?;
     settings::apply(socket.as_fd(), &plan.settings).map_err(ApplyError::Socket)
+}
+
+/// Sets exactly `settings` on a socket, and reads back what the kernel took: for those who chose them without
+/// a policy.
+///
+/// # Errors
+/// [`ApplyError::Socket`] when the socket takes none of them.
+pub fn apply_settings(socket: &impl AsFd, settings: &Settings) -> Result<Applied, ApplyError> {
+    settings::apply(socket.as_fd(), settings).map_err(ApplyError::Socket)
 }
 
 /// As [`apply`], but sets nothing on a socket that has the settings already: one that inherited them.

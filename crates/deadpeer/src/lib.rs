@@ -42,7 +42,7 @@ pub mod host;
 pub mod session;
 
 #[cfg(target_os = "linux")]
-pub use apply::{ApplyError, apply, protection};
+pub use apply::{ApplyError, apply, apply_settings, protection};
 #[cfg(target_os = "linux")]
 pub use deadpeer_os::linux::settings::{Applied, Gap};
 #[cfg(target_os = "linux")]

@@ -114,7 +114,24 @@ impl Session {
     /// # Errors
     /// As the session ended; `InvalidInput` for a message longer than the limit.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        let mut state = self.wait(|state| state.engine.has_room());
+        self.put(message, self.wait(|state| state.engine.has_room()))
+    }
+
+    /// Sends a message if there is room for it within `patience`.
+    ///
+    /// # Errors
+    /// As [`Session::send`]; `WouldBlock` when there was no room in time, and nothing was sent.
+    pub fn send_within(&self, message: &[u8], patience: Duration) -> io::Result<()> {
+        let no_room = |state: &mut State| state.over.is_none() && !state.engine.has_room();
+        let waited = self.shared.news.wait_timeout_while(self.shared.lock(), patience, no_room);
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        match timeout.timed_out() {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => self.put(message, state),
+        }
+    }
+
+    fn put(&self, message: &[u8], mut state: MutexGuard<'_, State>) -> io::Result<()> {
         if let Some(over) = &state.over {
             return Err(over.as_ref().map_or_else(closed, Failure::to_error));
         }

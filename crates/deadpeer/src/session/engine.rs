@@ -13,6 +13,8 @@ use crate::guard::{Loss, Mechanism, PeerLost};
 /// A wake-up that is this much later than its time was a pause of our own: the process was stopped, or
 /// starved.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Beats wait to be written behind so few bytes only.
+const FEW: usize = 64;
 /// What one read takes.
 pub(super) const READ: usize = 16 * 1024;
 /// The program's messages wait for room while so many bytes are not yet written.
@@ -31,6 +33,7 @@ pub(super) enum Told {
 pub(super) struct Peer {
     pub id: String,
     pub timing: Timing,
+    #[cfg(feature = "tokio")]
     pub limit: u32,
 }
 
@@ -41,6 +44,7 @@ pub(super) struct Engine {
     outgoing: VecDeque<u8>,
     /// The program takes no more messages: nothing is read, so nothing can be heard.
     full: bool,
+    #[cfg(feature = "tokio")]
     limit: u32,
     pub rtt: Option<Duration>,
     pub peer: Option<Peer>,
@@ -55,6 +59,7 @@ impl Engine {
             incoming: Vec::new(),
             outgoing: hello.into(),
             full: false,
+            #[cfg(feature = "tokio")]
             limit: config.limit,
             rtt: None,
             peer: None,
@@ -104,7 +109,12 @@ impl Engine {
                 None
             }
             Some(Event::Up { timing, id }) => {
-                self.peer = Some(Peer { id: id.to_owned(), timing, limit: self.limit });
+                self.peer = Some(Peer {
+                    id: id.to_owned(),
+                    timing,
+                    #[cfg(feature = "tokio")]
+                    limit: self.limit,
+                });
                 None
             }
             Some(Event::TooSlow(error)) => {
@@ -149,7 +159,7 @@ impl Engine {
             return Err(lost.into());
         }
         // What waits to be written is a sign of life itself: beats must not pile up behind it.
-        if self.outgoing.is_empty() {
+        if self.outgoing.len() < FEW {
             self.outgoing.extend(bytes);
         }
         Ok(())

@@ -1,0 +1,86 @@
+//! What is to be expected of each cell. Every time comes from the one formula in core.
+
+use std::time::Duration;
+
+use deadpeer::{Bound, Platform, detection};
+
+use super::cell::Expected;
+use super::fault::Fault;
+use super::method::{BEAT, Method, PATIENCE};
+
+/// The retransmission timeout of a fresh loopback or veth connection: the least that Linux has, and its
+/// jiffies.
+const RTO: Duration = Duration::from_millis(204);
+/// The scan asks this long after the fault …
+pub(super) const SCAN_AFTER: Duration = Duration::from_secs(1);
+/// … and calls a peer dead that leaves three questions unanswered over three seconds.
+const SCAN: Duration = Duration::from_secs(3);
+/// It takes so long at most to shut all windows.
+const SHUT_BEFORE: Duration = Duration::from_millis(1500);
+/// A reset, or the end of file, arrives at once.
+const AT_ONCE: Expected = Expected::Within { least: Duration::ZERO, most: Duration::ZERO };
+
+/// What the lab's own namespace is set to, so that a run ends in time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct World {
+    pub(super) platform: Platform,
+    /// tcp_fin_timeout.
+    pub(super) fin_timeout: Duration,
+    /// How long the short outage lasts.
+    pub(super) outage: Duration,
+}
+
+pub(super) fn expected(fault: Fault, method: Method, world: &World) -> Expected {
+    match (fault, method) {
+        (Fault::ClosedUnread, Method::Read) => Expected::NotApplicable,
+        // Its kernel answers until the orphan in FIN_WAIT2 is gone; the next probe meets a reset. Answered
+        // probes come an idle time apart.
+        (Fault::ClosedUnread, method) if method.is_kernels() => Expected::Within {
+            least: world.fin_timeout,
+            most: world.platform.latest(world.fin_timeout + Duration::from_secs(2)),
+        },
+        (Fault::Closed | Fault::Killed | Fault::ClosedUnread, Method::Scan) => scanned(),
+        (Fault::Closed | Fault::Killed | Fault::ClosedUnread, _) => AT_ONCE,
+        (Fault::Outage | Fault::Frozen, Method::Heartbeat) if fault == Fault::Frozen => beats_stop(),
+        (Fault::Outage | Fault::Frozen, _) => Expected::Never,
+        (Fault::ShutWindow, Method::UserTimeout) => kernel(fault, method, world),
+        (Fault::ShutWindow, _) => Expected::Never,
+        (Fault::Rebooted | Fault::MappingReset, Method::Scan) => scanned(),
+        // The next probe, or the next beat, meets a reset.
+        (Fault::Rebooted | Fault::MappingReset, Method::Heartbeat) => {
+            Expected::Within { least: Duration::ZERO, most: BEAT }
+        }
+        (Fault::Rebooted | Fault::MappingReset, method) if method.is_kernels() => {
+            Expected::Within { least: Duration::ZERO, most: world.platform.latest(Duration::from_secs(2)) }
+        }
+        (_, Method::Heartbeat) => beats_stop(),
+        (_, Method::Scan) => scanned(),
+        _ => kernel(fault, method, world),
+    }
+}
+
+/// The last beat came up to an interval before the fault.
+const fn beats_stop() -> Expected {
+    Expected::Within { least: PATIENCE.saturating_sub(BEAT), most: PATIENCE }
+}
+
+/// One scan asks all peers, so it takes as long as the silent ones have to answer. A scan of one connection
+/// that has ended, or was reset, would be over at once.
+fn scanned() -> Expected {
+    Expected::Within { least: SCAN_AFTER, most: SCAN_AFTER + SCAN + Duration::from_millis(500) }
+}
+
+fn kernel(fault: Fault, method: Method, world: &World) -> Expected {
+    let detection = detection(&method.protection(), &world.platform, RTO);
+    let bound = match () {
+        () if fault.has_shut_window() => detection.shut_window,
+        () if fault.is_in_flight() => detection.in_flight,
+        () => detection.idle,
+    };
+    // Windows are shut a little before the moment that counts.
+    let before = if fault.has_shut_window() { SHUT_BEFORE } else { Duration::ZERO };
+    match bound {
+        Bound::Within { least, most } => Expected::Within { least: least.saturating_sub(before), most },
+        Bound::Never | Bound::Unknown(_) => Expected::Never,
+    }
+}

@@ -1,0 +1,120 @@
+//! The ways to notice.
+
+use std::time::Duration;
+
+use deadpeer::{Keepalive, KeepaliveSeen, Known, Protection, Set, Settings, Why};
+
+/// A way to notice that a peer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Method {
+    /// A blocked recv(2) returns 0 or fails; EINTR and EAGAIN are no end.
+    Read,
+    /// poll(2) says that reading would not block.
+    Poll,
+    /// TCP_INFO is looked at again and again for a state other than ESTABLISHED.
+    State,
+    /// Keepalive, and a blocked recv(2).
+    Keepalive,
+    /// The same with a bound on unacknowledged data.
+    UserTimeout,
+    /// The same with a ceiling for the pauses between retransmissions.
+    RtoMax,
+    /// A heartbeat of the application's own.
+    Heartbeat,
+    /// `deadpeer scan --probe` from outside, a second after the fault.
+    Scan,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+/// The heartbeat's settings: a beat a second at least, and three seconds of patience.
+pub(super) const BEAT: Duration = SECOND;
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const RTO_MAX: Duration = SECOND;
+
+impl Method {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Read,
+        Self::Poll,
+        Self::State,
+        Self::Keepalive,
+        Self::UserTimeout,
+        Self::RtoMax,
+        Self::Heartbeat,
+        Self::Scan,
+    ];
+
+    /// Its name in kebab case, stable.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Poll => "poll",
+            Self::State => "tcp-info",
+            Self::Keepalive => "keepalive",
+            Self::UserTimeout => "user-timeout",
+            Self::RtoMax => "rto-max",
+            Self::Heartbeat => "heartbeat",
+            Self::Scan => "scan-probe",
+        }
+    }
+
+    /// What is set, in a few words.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Read => "a blocked recv",
+            Self::Poll => "poll for input",
+            Self::State => "TCP_INFO's state, looked at every 50 ms",
+            Self::Keepalive => "keepalive 2/1/3 (idle, interval s, probes)",
+            Self::UserTimeout => "keepalive 2/1/3 and TCP_USER_TIMEOUT 5 s",
+            Self::RtoMax => "keepalive 2/1/3 and TCP_RTO_MAX_MS 1000",
+            Self::Heartbeat => "a session's heartbeat: 1 s, patience 3 s",
+            Self::Scan => "deadpeer scan --probe, 1 s after the fault",
+        }
+    }
+
+    /// What is set on the socket.
+    pub(super) fn settings(self) -> Settings {
+        let keepalive = match self {
+            Self::Keepalive | Self::UserTimeout | Self::RtoMax => classic(2, 1, 3),
+            _ => Set::Leave,
+        };
+        Settings {
+            keepalive,
+            user_timeout: if self == Self::UserTimeout { Set::To(USER_TIMEOUT) } else { Set::Leave },
+            rto_max: if self == Self::RtoMax { Set::To(RTO_MAX) } else { Set::Leave },
+        }
+    }
+
+    /// The same as the prediction takes it.
+    pub(super) fn protection(self) -> Protection {
+        protection(&self.settings())
+    }
+
+    /// Whether a kernel option beyond the defaults does it.
+    pub(super) const fn is_kernels(self) -> bool {
+        matches!(self, Self::Keepalive | Self::UserTimeout | Self::RtoMax)
+    }
+}
+
+/// Keepalive of whole seconds; what no socket takes is left.
+pub(super) fn classic(idle: u64, interval: u64, probes: u8) -> Set<Keepalive> {
+    let seconds = Duration::from_secs;
+    Keepalive::new(seconds(idle), seconds(interval), probes).map_or(Set::Leave, Set::To)
+}
+
+/// What a fresh socket has after `settings`.
+pub(super) fn protection(settings: &Settings) -> Protection {
+    let on = |set: Set<Duration>| match set {
+        Set::To(time) => Some(time),
+        _ => None,
+    };
+    let keepalive = match settings.keepalive {
+        Set::To(values) => KeepaliveSeen { enabled: true, values: Known::Is(values) },
+        _ => KeepaliveSeen { enabled: false, values: Known::Not(Why::KeepaliveOff) },
+    };
+    Protection {
+        keepalive: Known::Is(keepalive),
+        user_timeout: Known::Is(on(settings.user_timeout)),
+        rto_max: Known::Is(on(settings.rto_max)),
+    }
+}
