@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use deadpeer::Span;
 
 use crate::demo::Demo;
 use crate::scan::args::Scan;
@@ -34,18 +35,7 @@ pub(crate) enum Command {
 
 /// A number with its unit: `500ms`, `3s`, `2m`, `1h`; fractions are allowed.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let problem = || "a time is a number with its unit: 500ms, 3s, 2m, 1h".to_owned();
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(problem)?;
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(problem()),
-    };
-    let number: f64 = number.parse().map_err(|_| problem())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| problem())
+    text.parse().map(|Span(time)| time).map_err(|error| format!("{error}"))
 }
 
 #[cfg(test)]

@@ -41,13 +41,15 @@ mod judge;
 mod judge_tests;
 mod known;
 mod plan;
-#[cfg(test)]
-mod plan_tests;
 mod platform;
 mod policy;
 mod protection;
 mod retransmission;
 mod settings;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod simulation_tests;
 mod text;
 mod verdict;
 
@@ -56,11 +58,11 @@ pub use evidence::{Evidence, Figure};
 pub use facts::{AcceptQueue, Answer, Asked, Facts, Hop, Others, Path, Silence, TcpState, Timer, Tries};
 pub use judge::{Rules, judge};
 pub use known::{Known, Why};
-pub use plan::{Plan, Unreachable, Warning, Wish};
-pub use platform::Platform;
+pub use plan::{Plan, Reason, Rounded, Unreachable, Warning, Wish};
+pub use platform::{Connecting, Platform, System, UnackedBound};
 pub use policy::{Contradiction, Policy, PolicyBuilder};
 pub use protection::{KeepaliveSeen, Protection};
 pub use retransmission::Backoff;
 pub use settings::{Keepalive, OutOfRange, Set, Settings};
-pub use text::Span;
+pub use text::{BadUnit, BytesPerDay, Span};
 pub use verdict::{Cause, Judgement, Verdict};

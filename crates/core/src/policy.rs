@@ -67,6 +67,21 @@ impl Policy {
         self.slow_readers
     }
 
+    /// The same with another detection time.
+    pub(crate) fn with_detect(&self, detect: Duration) -> Self {
+        Self { detect, ..self.clone() }
+    }
+
+    /// The same with another middlebox.
+    pub(crate) fn with_mapping(&self, timeout: Duration) -> Self {
+        Self { mapping_timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// The same without a middlebox.
+    pub(crate) fn without_mapping(&self) -> Self {
+        Self { mapping_timeout: None, ..self.clone() }
+    }
+
     /// The settings that keep this promise on `platform`.
     ///
     /// # Errors
