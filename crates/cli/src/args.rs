@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 use deadpeer::Span;
 
 use crate::demo::Demo;
+use crate::explain::args::Explain;
+use crate::plan::args::Plan;
 use crate::scan::args::Scan;
 
 /// Find the dead TCP connections of a machine, and ask their peers.
@@ -29,6 +31,10 @@ Examples:
 pub(crate) enum Command {
     /// List this host's TCP connections with a verdict on each, the worst first.
     Scan(Scan),
+    /// Say what to set for what is wanted, what follows and what it costs.
+    Plan(Plan),
+    /// Tell a connection's story: what is set, when a death would be noticed, what is wrong with that.
+    Explain(Explain),
     /// Make a living, a silent, a leaked and a stalled connection, ask and judge them.
     Demo(Demo),
 }

@@ -4,6 +4,10 @@
 mod args;
 mod demo;
 mod exit;
+mod explain;
+mod goals;
+mod plan;
+mod prose;
 mod scan;
 mod signals;
 mod terminal;
@@ -17,6 +21,8 @@ use args::{Args, Command};
 fn main() -> ExitCode {
     let ended = match Args::parse().command {
         Command::Scan(scan) => scan::run(&scan),
+        Command::Plan(plan) => plan::run(&plan),
+        Command::Explain(explain) => explain::run(&explain),
         Command::Demo(demo) => demo::run(&demo),
     };
     exit::code(ended)

@@ -33,6 +33,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod concern;
 mod detection;
 mod evidence;
 mod facts;
@@ -40,6 +41,7 @@ mod judge;
 #[cfg(test)]
 mod judge_tests;
 mod known;
+mod options;
 mod plan;
 mod platform;
 mod policy;
@@ -53,11 +55,13 @@ mod simulation_tests;
 mod text;
 mod verdict;
 
+pub use concern::{Concern, concerns};
 pub use detection::{Bound, Detection, detection};
 pub use evidence::{Evidence, Figure};
 pub use facts::{AcceptQueue, Answer, Asked, Facts, Hop, Others, Path, Silence, TcpState, Timer, Tries};
 pub use judge::{Rules, judge};
 pub use known::{Known, Why};
+pub use options::SocketOption;
 pub use plan::{Plan, Reason, Rounded, Unreachable, Warning, Wish};
 pub use platform::{Connecting, Platform, System, UnackedBound};
 pub use policy::{Contradiction, Policy, PolicyBuilder};

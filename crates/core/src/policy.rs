@@ -30,8 +30,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Notice a death within `detect`. Outages of up to a third of it are survived unless
-    /// [`PolicyBuilder::survive`] says otherwise.
+    /// Notice a death within `detect`. Outages of up to a third of it are survived, of less where `detect` is
+    /// below 14 s, unless [`PolicyBuilder::survive`] says otherwise.
     pub fn detect(detect: Duration) -> PolicyBuilder {
         PolicyBuilder {
             detect,
@@ -126,7 +126,10 @@ impl PolicyBuilder {
     /// # Errors
     /// [`Contradiction`] when the outage to survive is not shorter than the detection time.
     pub fn build(self) -> Result<Policy, Contradiction> {
-        let survive = self.survive.unwrap_or(self.detect / 3);
+        // Retransmissions double their distance: one must come after the outage and before the end, which
+        // leaves less than half of a short detection time.
+        let outlasted = self.detect.saturating_sub(Duration::from_millis(3_200)) / 23 * 10;
+        let survive = self.survive.unwrap_or((self.detect / 3).min(outlasted));
         if survive >= self.detect {
             return Err(Contradiction { detect: self.detect, survive });
         }

@@ -25,10 +25,15 @@ pub use deadpeer_core::*;
 
 #[cfg(target_os = "linux")]
 mod apply;
+mod goals;
 #[cfg(target_os = "linux")]
 pub mod host;
+mod near;
 
 #[cfg(target_os = "linux")]
 pub use apply::{ApplyError, apply, protection};
 #[cfg(target_os = "linux")]
 pub use deadpeer_os::linux::settings::{Applied, Gap};
+#[cfg(target_os = "linux")]
+pub use deadpeer_os::linux::sysctl::platform;
+pub use goals::{Goals, GoalsError};

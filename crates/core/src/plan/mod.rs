@@ -9,10 +9,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::detection::{Bound, Detection, probes_until};
-use crate::known::{Known, Why};
 use crate::platform::{Platform, System};
 use crate::policy::Policy;
-use crate::protection::{KeepaliveSeen, Protection};
 use crate::settings::{Keepalive, Set, Settings};
 
 pub use words::{Reason, Rounded, Warning};
@@ -113,23 +111,6 @@ pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreach
     let bytes_per_day = cost(keepalive);
     let reasons = words::reasons(policy, platform, &settings);
     Ok(Plan { settings, detection, bytes_per_day, rounded, warnings, reasons })
-}
-
-/// What a socket has when it took all of `settings`.
-fn protection_of(settings: &Settings) -> Protection {
-    let on = |set: Set<Duration>| match set {
-        Set::To(duration) => Some(duration),
-        Set::Off | Set::Leave => None,
-    };
-    let keepalive = match settings.keepalive {
-        Set::To(values) => KeepaliveSeen { enabled: true, values: Known::Is(values) },
-        Set::Off | Set::Leave => KeepaliveSeen { enabled: false, values: Known::Not(Why::KeepaliveOff) },
-    };
-    Protection {
-        keepalive: Known::Is(keepalive),
-        user_timeout: Known::Is(on(settings.user_timeout)),
-        rto_max: Known::Is(on(settings.rto_max)),
-    }
 }
 
 /// Bytes a day of an idle connection: one probe and its answer per idle time, or per interval where that is

@@ -5,10 +5,11 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::words::Rounded;
-use super::{Plan, Unreachable, Wish, cost, millis, protection_of};
+use super::{Plan, Unreachable, Wish, cost, millis};
 use crate::detection::{Bound, Detection, detection};
 use crate::platform::{Platform, System};
 use crate::policy::Policy;
+use crate::protection::Protection;
 use crate::retransmission::Backoff;
 use crate::settings::{Keepalive, Set, Settings};
 
@@ -127,10 +128,12 @@ fn candidate(policy: &Policy, platform: &Platform, probes: u8, idle: Duration) -
         return bare.in_time(policy, platform).then_some(bare);
     }
     let (unit, needed) = (platform.bound.unit, least_bound(policy, platform, keepalive));
-    // The moment of the last probe, a whole number of seconds, or what is needed: the first that is in time.
-    let silence = keepalive.interval() * u32::from(probes);
-    [needed.max(idle + silence), needed]
+    // The moment of the last probe, or a part of it where retransmissions are looked at late, or what is
+    // needed; a whole number of seconds, if that will do: the first that is in time.
+    let silent = idle + keepalive.interval() * u32::from(probes);
+    [silent, silent / 4 * 3, silent / 2, silent / 3, needed]
         .into_iter()
+        .map(|bound| bound.max(needed))
         .flat_map(|bound| [round_up(bound, Duration::from_secs(1)), round_up(bound, unit)])
         .filter(|bound| *bound <= platform.bound.longest)
         .map(|bound| Found { bound: Some(bound), ..bare })
@@ -142,11 +145,17 @@ fn candidate(policy: &Policy, platform: &Platform, probes: u8, idle: Duration) -
 /// It may begin just before the first probe: with n probes, n − 1 intervals must outlast it, so that the
 /// last probe before the verdict goes out when the way is open again, with an RTO to spare for its answer.
 fn interval(policy: &Policy, platform: &Platform, probes: u8) -> Duration {
-    round_up(wanted_interval(policy, probes), platform.keepalive_unit).max(platform.keepalive_unit)
+    round_up(wanted_interval(policy, probes), platform.keepalive_unit)
 }
 
+/// Before it is rounded up.
+///
+/// Linux answers one empty segment in 500 ms (`tcp_invalid_ratelimit` in ip-sysctl.rst): closer probes would
+/// go unanswered by a living peer.
 fn wanted_interval(policy: &Policy, probes: u8) -> Duration {
-    policy.outage().saturating_add(Plan::RTO) / u32::from(probes.max(2) - 1)
+    const ANSWERED: Duration = Duration::from_millis(600);
+    let outlasting = policy.outage().saturating_add(Plan::RTO) / u32::from(probes.max(2) - 1);
+    outlasting.max(ANSWERED)
 }
 
 /// The least bound on unacknowledged data that survives the outage.
@@ -181,7 +190,7 @@ impl Found {
     }
 
     pub(super) fn detection(&self, platform: &Platform) -> Detection {
-        detection(&protection_of(&self.settings()), platform, Plan::RTO)
+        detection(&Protection::of(&self.settings()), platform, Plan::RTO)
     }
 
     /// Whether a death is noticed in time: idle, and in flight where these settings bound that.

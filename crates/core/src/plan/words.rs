@@ -102,7 +102,7 @@ pub struct Rounded {
 impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, wanted, taken, unit } = *self;
-        let unit = if unit < Duration::from_secs(1) { "milliseconds" } else { "seconds" };
+        let unit = if unit < Duration::from_secs(1) { "whole milliseconds" } else { "whole seconds" };
         // With all its milliseconds: "1 s rounded up to 1 s" would tell nothing.
         let wanted = wanted.as_nanos().div_ceil(1_000_000);
         write!(f, "{what}: {wanted} ms would do, rounded up to {} ({unit})", Span(taken))
