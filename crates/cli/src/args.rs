@@ -7,6 +7,7 @@ use deadpeer::Span;
 
 use crate::demo::Demo;
 use crate::explain::args::Explain;
+use crate::ping::args::Ping;
 use crate::plan::args::Plan;
 use crate::scan::args::Scan;
 
@@ -25,12 +26,17 @@ Examples:
   deadpeer scan --all port:5432       all connections from or to port 5432
   deadpeer scan --json | jq .verdict  for programs
   deadpeer scan --probe --fail-on dead,leaked
+  sudo deadpeer ping port:5432        ask once a second, with times
+  deadpeer explain port:5432          one connection's story
+  deadpeer plan --detect 30s          what to set, what follows, what it costs
   deadpeer demo                       see it at work on connections of its own";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List this host's TCP connections with a verdict on each, the worst first.
     Scan(Scan),
+    /// Ask the peers of matching connections once a second, like ping(8).
+    Ping(Ping),
     /// Say what to set for what is wanted, what follows and what it costs.
     Plan(Plan),
     /// Tell a connection's story: what is set, when a death would be noticed, what is wrong with that.

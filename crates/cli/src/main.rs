@@ -6,6 +6,7 @@ mod demo;
 mod exit;
 mod explain;
 mod goals;
+mod ping;
 mod plan;
 mod prose;
 mod scan;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::Scan(scan) => scan::run(&scan),
         Command::Plan(plan) => plan::run(&plan),
         Command::Explain(explain) => explain::run(&explain),
+        Command::Ping(ping) => ping::run(&ping),
         Command::Demo(demo) => demo::run(&demo),
     };
     exit::code(ended)

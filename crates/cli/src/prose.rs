@@ -29,8 +29,8 @@ impl Prose {
             true => Cow::Owned(format!("\x1b[1m{heading}\x1b[0m")),
             false => Cow::Owned(heading.to_string()),
         };
-        for line in textwrap::wrap(&heading, self.width) {
-            self.text.push_str(&line);
+        for line in textwrap::wrap(&glued(&heading), self.width) {
+            self.text.push_str(&line.replace(NO_BREAK, " "));
             self.text.push('\n');
         }
     }
@@ -65,8 +65,9 @@ impl Prose {
         let options = textwrap::Options::new(self.width).initial_indent(first).subsequent_indent(others);
         // Without breaking at hyphens: options and file names stay whole.
         let options = options.word_splitter(textwrap::WordSplitter::NoHyphenation).break_words(false);
+        let filled = textwrap::fill(&glued(&text.to_string()), options);
         // Writing to a String never fails.
-        let _ = writeln!(self.text, "{}", textwrap::fill(&text.to_string(), options));
+        let _ = writeln!(self.text, "{}", filled.replace(NO_BREAK, " "));
     }
 }
 
@@ -74,6 +75,23 @@ impl Display for Prose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+const NO_BREAK: char = '\u{a0}';
+
+/// No line ends between a number and its unit.
+fn glued(text: &str) -> String {
+    let mut glued = String::with_capacity(text.len());
+    let mut words = text.split(' ').peekable();
+    while let Some(word) = words.next() {
+        glued.push_str(word);
+        let number = word.trim_start_matches('(').chars().all(|c| c.is_ascii_digit() || c == '.');
+        let unit = |next: &str| next.starts_with(|c: char| c.is_ascii_alphabetic()) && next.len() <= 7;
+        if let Some(next) = words.peek() {
+            glued.push(if number && !word.is_empty() && unit(next) { NO_BREAK } else { ' ' });
+        }
+    }
+    glued
 }
 
 /// "26 s to 29 s".

@@ -69,7 +69,10 @@ fn tell(prose: &mut Prose, finding: &Finding<'_>, policy: &Policy) {
     prose.heading("What is set on it");
     prose.pairs(&settings(connection));
     prose.heading("A peer that falls silent is noticed after");
-    prose.pairs(&states(&connection.detection()));
+    // A connection attempt is another state than all that follow it.
+    let connecting = facts.state == TcpState::SynSent;
+    let states = states(&connection.detection()).into_iter();
+    prose.pairs(&states.filter(|(state, _)| (*state == "connecting") == connecting).collect::<Vec<_>>());
     let concerns = concerns(&connection.protection, connection.platform(), facts.rto, policy);
     if concerns.is_empty() {
         prose.gap();

@@ -173,7 +173,7 @@ fn settings_that_do_not_outlast_the_outage_die_in_the_simulation() {
 
 #[test]
 fn whoever_says_nothing_of_outages_gets_a_plan() {
-    for detect in (5_000..60_000).step_by(100) {
+    for detect in (5_500..60_000).step_by(100) {
         let policy = Policy::detect(ms(detect)).build().unwrap();
         for platform in platforms().into_iter().filter(|platform| platform.system == System::Linux) {
             assert!(policy.plan(&platform).is_ok(), "{detect}: {:?}", policy.plan(&platform));

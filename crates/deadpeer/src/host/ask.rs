@@ -28,6 +28,9 @@ use super::pace::{Pace, Tokens};
 /// How many connections are done, of how many; told while asking goes on.
 pub type Progress<'p> = &'p mut dyn FnMut(usize, usize);
 
+/// Is told of each connection when its asking is over.
+pub(super) type Done<'d> = &'d mut dyn FnMut(&Connection);
+
 /// How long a borrowed keepalive timer gets to fire: more than two ticks at the slowest usual HZ.
 const BORROWED_FOR: Duration = Duration::from_millis(30);
 /// The first look comes right after the question: on this host an answer is there at once.
@@ -65,11 +68,18 @@ pub(super) struct Asking<'c> {
     due: BinaryHeap<Reverse<(Instant, Event, usize)>>,
     diags: BTreeMap<u64, Result<Diag, Why>>,
     done: usize,
+    tell: Done<'c>,
 }
 
 /// Asks the peers of all ESTABLISHED `connections` and writes what came of it into their facts.
-pub(super) fn ask(connections: &mut [Connection], pace: Pace, cancel: &AtomicBool, progress: Progress<'_>) {
-    let mut asking = Asking::new(connections, pace);
+pub(super) fn ask(
+    connections: &mut [Connection],
+    pace: Pace,
+    cancel: &AtomicBool,
+    progress: Progress<'_>,
+    tell: Done<'_>,
+) {
+    let mut asking = Asking::new(connections, pace, tell);
     let mut tokens = Tokens::new(pace.per_second, Instant::now());
     let total = asking.targets.len();
     while let Some(&Reverse((at, event, index))) = asking.due.peek() {
@@ -97,10 +107,10 @@ pub(super) fn ask(connections: &mut [Connection], pace: Pace, cancel: &AtomicBoo
 }
 
 impl<'c> Asking<'c> {
-    fn new(connections: &'c mut [Connection], pace: Pace) -> Self {
+    fn new(connections: &'c mut [Connection], pace: Pace, tell: Done<'c>) -> Self {
         let now = Instant::now();
         let mut asking =
-            Self { pace, targets: Vec::new(), due: BinaryHeap::new(), diags: BTreeMap::new(), done: 0 };
+            Self { pace, targets: Vec::new(), due: BinaryHeap::new(), diags: BTreeMap::new(), done: 0, tell };
         for connection in connections {
             match (connection.row.facts.state, connection.owner.why()) {
                 (TcpState::Established, None) => {
@@ -117,6 +127,7 @@ impl<'c> Asking<'c> {
                 }
                 (TcpState::Established, Some(why)) => {
                     connection.row.facts.asked = Some(Known::Not(why));
+                    (asking.tell)(connection);
                 }
                 // Only established connections can be asked; the others' states speak for themselves.
                 _ => {}
@@ -204,6 +215,7 @@ impl<'c> Asking<'c> {
             target.done = true;
             target.connection.row.facts.asked = Some(asked);
             self.done += 1;
+            (self.tell)(target.connection);
         }
     }
 

@@ -1,0 +1,95 @@
+//! Who was asked how often, and answered.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use deadpeer::host::Connection;
+use deadpeer::{Answer, Known, Why};
+
+/// What came of one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was asked.
+    Answer(Answer),
+    /// It was not.
+    NotAsked(Why),
+}
+
+/// One connection's figures.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+    pub(super) cookie: u64,
+    pub(super) questions: u64,
+    pub(super) answers: u64,
+    refused: Option<Why>,
+    least: Duration,
+    most: Duration,
+    sum: Duration,
+}
+
+impl Line {
+    /// Shortest, mean and longest, if there was any answer.
+    pub(super) fn times(&self) -> Option<(Duration, Duration, Duration)> {
+        let answers = u32::try_from(self.answers).unwrap_or(u32::MAX);
+        (answers > 0).then(|| (self.least, self.sum / answers, self.most))
+    }
+}
+
+/// The figures of all.
+#[derive(Debug)]
+pub(super) struct Tally(Vec<Line>);
+
+impl Tally {
+    pub(super) fn new(connections: &[Connection]) -> Self {
+        let line = |connection: &Connection| Line {
+            local: connection.row.local,
+            peer: connection.row.peer,
+            cookie: connection.row.cookie.0,
+            questions: 0,
+            answers: 0,
+            refused: None,
+            least: Duration::MAX,
+            most: Duration::ZERO,
+            sum: Duration::ZERO,
+        };
+        Self(connections.iter().map(line).collect())
+    }
+
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.0
+    }
+
+    pub(super) fn answers(&self) -> u64 {
+        self.0.iter().map(|line| line.answers).sum()
+    }
+
+    /// Counts what came of a question; `None` where there is nothing new to say.
+    pub(super) fn add(&mut self, connection: &Connection) -> Option<Outcome> {
+        let cookie = connection.row.cookie.0;
+        let line = self.0.iter_mut().find(|line| line.cookie == cookie)?;
+        match connection.facts().asked? {
+            Known::Not(Why::Interrupted) => None,
+            // Once, not in each round.
+            Known::Not(why) => (line.refused.replace(why) != Some(why)).then_some(Outcome::NotAsked(why)),
+            Known::Is(asked) => {
+                line.questions += 1;
+                match asked.answer {
+                    Answer::Heard(after) | Answer::Reset(after) => {
+                        line.answers += 1;
+                        line.least = line.least.min(after);
+                        line.most = line.most.max(after);
+                        line.sum += after;
+                    }
+                    Answer::None | Answer::Gone => {}
+                }
+                // A line in each round would only repeat it.
+                if asked.answer == Answer::Gone || matches!(asked.answer, Answer::Reset(_)) {
+                    line.refused = Some(Why::NotEstablished);
+                }
+                Some(Outcome::Answer(asked.answer))
+            }
+        }
+    }
+}
