@@ -7,13 +7,15 @@ use deadpeer::Span;
 
 use crate::demo::Demo;
 use crate::explain::args::Explain;
+use crate::help::Help;
+use crate::manual::{Completions, Man};
 use crate::ping::args::Ping;
 use crate::plan::args::Plan;
 use crate::scan::args::Scan;
 
 /// Find the dead TCP connections of a machine, and ask their peers.
 #[derive(Debug, Parser)]
-#[command(name = "deadpeer", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "deadpeer", version, max_term_width = 100, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub command: Command,
@@ -43,6 +45,12 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Make a living, a silent, a leaked and a stalled connection, ask and judge them.
     Demo(Demo),
+    /// Explain a topic (keepalive, verdicts, probing, privileges) or a command.
+    Help(Help),
+    /// Print the manual page, of a command if one is named: `deadpeer man | man -l -`.
+    Man(Man),
+    /// Print the completions of a shell.
+    Completions(Completions),
 }
 
 /// A number with its unit: `500ms`, `3s`, `2m`, `1h`; fractions are allowed.

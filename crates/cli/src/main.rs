@@ -6,6 +6,8 @@ mod demo;
 mod exit;
 mod explain;
 mod goals;
+mod help;
+mod manual;
 mod ping;
 mod plan;
 mod prose;
@@ -26,6 +28,9 @@ fn main() -> ExitCode {
         Command::Explain(explain) => explain::run(&explain),
         Command::Ping(ping) => ping::run(&ping),
         Command::Demo(demo) => demo::run(&demo),
+        Command::Help(help) => help::run(&help),
+        Command::Man(man) => manual::man(&man),
+        Command::Completions(completions) => manual::completions(&completions),
     };
     exit::code(ended)
 }

@@ -52,6 +52,12 @@ impl Prose {
         self.wrapped(text, "  - ", "    ");
     }
 
+    /// A line as it is.
+    pub(crate) fn verbatim(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
     /// Names and what they stand for, in two columns.
     pub(crate) fn pairs<N: Display, V: Display>(&mut self, pairs: &[(N, V)]) {
         let names: Vec<_> = pairs.iter().map(|(name, _)| name.to_string()).collect();

@@ -71,6 +71,13 @@ impl Tally {
         let line = self.0.iter_mut().find(|line| line.cookie == cookie)?;
         match connection.facts().asked? {
             Known::Not(Why::Interrupted) => None,
+            // It was there: its owner has closed it since.
+            Known::Not(Why::SocketGone | Why::DescriptorReused | Why::NotEstablished)
+                if line.questions > 0 =>
+            {
+                let told = line.refused.replace(Why::NotEstablished).is_some();
+                (!told).then_some(Outcome::Answer(Answer::Gone))
+            }
             // Once, not in each round.
             Known::Not(why) => (line.refused.replace(why) != Some(why)).then_some(Outcome::NotAsked(why)),
             Known::Is(asked) => {
