@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
+use std::time::Duration;
 
 use deadpeer::{Bound, Detection, Span};
 
@@ -70,7 +71,10 @@ impl Prose {
     fn wrapped(&mut self, text: impl Display, first: &str, others: &str) {
         let options = textwrap::Options::new(self.width).initial_indent(first).subsequent_indent(others);
         // Without breaking at hyphens: options and file names stay whole.
-        let options = options.word_splitter(textwrap::WordSplitter::NoHyphenation).break_words(false);
+        let options = options
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
+            .break_words(false);
         let filled = textwrap::fill(&glued(&text.to_string()), options);
         // Writing to a String never fails.
         let _ = writeln!(self.text, "{}", filled.replace(NO_BREAK, " "));
@@ -104,12 +108,25 @@ fn glued(text: &str) -> String {
 pub(crate) fn range(bound: Bound) -> String {
     match bound {
         Bound::Within { least, most } => {
-            let (least, most) = (Span(least).to_string(), Span(most).to_string());
+            let (least, most) = (Span(least).to_string(), Span(not_less(most)).to_string());
             if least == most { least } else { format!("{least} to {most}") }
         }
         Bound::Never => "never".to_owned(),
         Bound::Unknown(why) => format!("unknown: {why}"),
     }
+}
+
+/// Rounded up to what a span shows of it: not after means not after.
+fn not_less(time: Duration) -> Duration {
+    let shown = match time.as_secs() {
+        0 => return time,
+        1..20 => 100,
+        20..3_600 => 1_000,
+        3_600..86_400 => 60_000,
+        _ => 3_600_000,
+    };
+    let milliseconds = time.as_micros().div_ceil(1_000);
+    u64::try_from(milliseconds).map_or(time, |ms| Duration::from_millis(ms.next_multiple_of(shown)))
 }
 
 /// The states that a peer can fall silent in, and when that is noticed.
@@ -121,4 +138,25 @@ pub(crate) fn states(detection: &Detection) -> [(&'static str, String); 5] {
         ("connecting", range(detection.connecting)),
         ("application hung", format!("{} (its kernel answers)", range(detection.hung_application))),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_range_is_never_understated() {
+        for (ms, expected) in
+            [(900, "900 ms"), (7_901, "8 s"), (19_951, "20 s"), (29_001, "30 s"), (3_541_000, "59 min 1 s")]
+        {
+            assert_eq!(Span(not_less(Duration::from_millis(ms))).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_units() {
+        let mut prose = Prose { text: String::new(), width: 40, colour: false };
+        prose.say("This line would otherwise end after 19 min and 37 s.");
+        assert_eq!(prose.text, "This line would otherwise end after\n19 min and 37 s.\n");
+    }
 }

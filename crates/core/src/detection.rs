@@ -131,7 +131,7 @@ fn idle(protection: &Protection, platform: &Platform) -> Bound {
     // With a user timeout the number of probes is ignored: the first look past the timeout ends the
     // connection, but never before one probe was sent. That look comes at most one interval after the
     // timeout, unless it is the second one.
-    let past = platform.latest(timeout).saturating_add(platform.latest(interval));
+    let past = timeout.saturating_add(platform.latest(interval));
     Bound::Within {
         least: timeout.max(idle.saturating_add(interval)),
         most: platform
@@ -217,8 +217,12 @@ fn connecting(timeout: Option<Duration>, ceiling: Duration, platform: &Platform)
             break;
         }
     }
-    if timeout.is_some() {
-        fired = fired.min(limit); // the last pause is cut
+    if timeout.is_some() && fired >= limit {
+        // The last pause is cut; as with data in flight it is half of the whole at most.
+        return Bound::Within {
+            least: limit,
+            most: limit.saturating_add(platform.lateness(limit / 2 + first)),
+        };
     }
     // A firing before it may come so late that it finds the limit passed.
     let least = if platform.latest(previous) < limit { fired } else { fired.min(limit) };

@@ -24,8 +24,8 @@ pub use words::{Reason, Rounded, Warning};
 /// let policy = Policy::detect(Duration::from_secs(30)).survive(Duration::from_secs(8)).build()?;
 /// let plan = policy.plan(&Platform::linux())?;
 /// let Set::To(keepalive) = plan.settings.keepalive else { unreachable!("always on") };
-/// assert_eq!(keepalive.to_string(), "14/1/10");
-/// assert_eq!(plan.settings.user_timeout, Set::To(Duration::from_secs(26)));
+/// assert_eq!(keepalive.to_string(), "15/1/10");
+/// assert_eq!(plan.settings.user_timeout, Set::To(Duration::from_millis(26_632)));
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,11 +88,8 @@ pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreach
             warnings.push(Warning::UserTimeoutKillsSlowReader { option: platform.bound.option, after });
         }
         if platform.bound.replaces_probe_count {
-            let effective = probes_until(after, keepalive);
-            if effective != u32::from(keepalive.probes()) {
-                let probes = keepalive.probes();
-                warnings.push(Warning::UserTimeoutReplacesProbeCount { probes, effective });
-            }
+            let (probes, effective) = (keepalive.probes(), probes_until(after, keepalive));
+            warnings.push(Warning::UserTimeoutReplacesProbeCount { probes, effective });
         }
     }
     if policy.slow_readers() && platform.system == System::Linux && !platform.rto_max_per_socket {

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::words::Rounded;
 use super::{Plan, Unreachable, Wish, cost, millis};
-use crate::detection::{Bound, Detection, detection};
+use crate::detection::{Bound, Detection, detection, probes_until};
 use crate::platform::{Platform, System};
 use crate::policy::Policy;
 use crate::protection::Protection;
@@ -138,6 +138,7 @@ fn candidate(policy: &Policy, platform: &Platform, probes: u8, idle: Duration) -
         .filter(|bound| *bound <= platform.bound.longest)
         .map(|bound| Found { bound: Some(bound), ..bare })
         .find(|found| found.in_time(policy, platform))
+        .map(|found| found.with_count_of_bound(policy, platform))
 }
 
 /// The distance of `probes` probes that outlast the outage.
@@ -199,6 +200,20 @@ impl Found {
         let bounded = self.bound.is_some() || self.rto_max.is_some();
         let within = |bound| matches!(bound, Bound::Within { most, .. } if most <= policy.detection_time());
         within(detection.idle) && (!bounded || within(detection.in_flight))
+    }
+
+    /// Where the bound replaces the probe count, the count that leads to the same moment, if that is in time:
+    /// it counts where only keepalive can be set.
+    fn with_count_of_bound(self, policy: &Policy, platform: &Platform) -> Self {
+        let Some(bound) = self.bound.filter(|_| platform.bound.replaces_probe_count) else { return self };
+        let keepalive = u8::try_from(probes_until(bound, self.keepalive))
+            .ok()
+            .and_then(|probes| Keepalive::new(self.keepalive.idle(), self.keepalive.interval(), probes).ok());
+        let alone = |keepalive| Self { keepalive, bound: None, rto_max: None };
+        keepalive
+            .filter(|keepalive| keepalive.probes() > self.keepalive.probes())
+            .filter(|keepalive| alone(*keepalive).in_time(policy, platform))
+            .map_or(self, |keepalive| Self { keepalive, ..self })
     }
 
     /// For slow readers: the largest RTO ceiling that keeps the promise with data in flight, or else the
@@ -266,7 +281,7 @@ impl Found {
         if let Some(taken) = self.bound {
             let wanted = least_bound(policy, platform, self.keepalive);
             let unit = platform.bound.unit.max(Duration::from_secs(1));
-            if wanted < taken && taken - wanted < unit {
+            if wanted + Duration::from_millis(1) <= taken && taken - wanted < unit {
                 rounded.push(Rounded { what: platform.bound.option, wanted, taken, unit });
             }
         }

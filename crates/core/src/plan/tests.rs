@@ -92,7 +92,7 @@ fn survives_simulated(plan: &Plan, outage: Duration, random: &mut Seeded) -> boo
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn plans_keep_what_they_promise((detect, share, mapping, budget, slow_readers, platform) in goals()) {

@@ -65,6 +65,13 @@ impl fmt::Display for Warning {
                  may: slow readers)",
                 Span(*after)
             ),
+            Self::UserTimeoutReplacesProbeCount { probes, effective } if u32::from(*probes) == *effective => {
+                write!(
+                    f,
+                    "TCP_USER_TIMEOUT replaces the probe count; {probes} leads to the same moment, and counts \
+                     where there is no user timeout"
+                )
+            }
             Self::UserTimeoutReplacesProbeCount { probes, effective } => write!(
                 f,
                 "the probe count of {probes} has no say: TCP_USER_TIMEOUT replaces it and leaves room for \
