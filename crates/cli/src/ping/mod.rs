@@ -51,9 +51,9 @@ fn rounds(
         let noun = if count == 1 { "connection" } else { "connections" };
         unless_closed(print(&format!("Asking {count} {noun} every {}.\n", Span(ping.interval()))))?;
     }
-    let started = Instant::now();
     for number in 1..=args.count.map_or(u64::MAX, u64::from) {
         let mut written = Ok(());
+        let started = Instant::now();
         ping.round(cancel, &mut |connection| {
             let Some(outcome) = tally.add(connection) else { return };
             let line =
@@ -66,10 +66,14 @@ fn rounds(
             }
         })?;
         unless_closed(written)?;
-        let due = ping.interval() * u32::try_from(number).unwrap_or(u32::MAX);
         let last = args.count.is_some_and(|count| count.get() == number);
-        while !last && started.elapsed() < due && !cancel.load(Ordering::Relaxed) && !ping.is_over() {
-            thread::sleep((due.saturating_sub(started.elapsed())).min(NAP));
+        // From this round's start, not on a fixed beat: after a late round the next would be too close.
+        while !last
+            && started.elapsed() < ping.interval()
+            && !cancel.load(Ordering::Relaxed)
+            && !ping.is_over()
+        {
+            thread::sleep(ping.interval().saturating_sub(started.elapsed()).min(NAP));
         }
         if cancel.load(Ordering::Relaxed) || ping.is_over() {
             break;

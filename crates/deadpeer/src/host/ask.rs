@@ -33,6 +33,8 @@ pub(super) type Done<'d> = &'d mut dyn FnMut(&Connection);
 
 /// How long a borrowed keepalive timer gets to fire: more than two ticks at the slowest usual HZ.
 const BORROWED_FOR: Duration = Duration::from_millis(30);
+/// What keepalive waits for at least before it asks.
+const SILENCE: Duration = Duration::from_secs(1);
 /// The first look comes right after the question: on this host an answer is there at once.
 const FIRST_LOOK: Duration = Duration::from_micros(500);
 const LONGEST_BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -221,9 +223,18 @@ impl<'c> Asking<'c> {
 
     fn give_back(&mut self, index: usize) {
         let target = &mut self.targets[index];
-        if let Some(changed) = target.borrowed.take() {
-            // The owner may have closed the socket meanwhile; then there is nothing to give back.
-            let _ = target.with_socket(|sock| ask::undo(sock, changed));
+        let Some(changed) = target.borrowed.take() else { return };
+        let segments = target.segments_before;
+        // The owner may have closed the socket meanwhile; then there is nothing to give back.
+        let left = target.with_socket(|sock| {
+            let left = ask::probe_has_left(sock, segments);
+            ask::undo(sock, changed);
+            left
+        });
+        if left == Ok(Ok(false)) && !target.done {
+            // The peer was heard less than a second ago, so keepalive kept quiet: not yet asked.
+            (target.tries, target.first, target.last) = (0, None, None);
+            self.due.push(Reverse((Instant::now() + SILENCE, Event::Question, index)));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::Duration;
 
 use deadpeer_core::{Known, Span, TcpState, Why};
@@ -40,7 +41,7 @@ impl Ping {
     pub const SHORTEST_BORROWED: Duration = Duration::from_secs(2);
 
     /// The connections that `scan` finds, to be asked every `interval`; `None` for a second, or two without
-    /// CAP_NET_ADMIN.
+    /// CAP_NET_ADMIN. Waits a moment where a peer was heard just now.
     ///
     /// # Errors
     /// [`PingError::TooFast`], or of the scan.
@@ -52,7 +53,9 @@ impl Ping {
             return Err(PingError::TooFast { interval, least, borrowed });
         }
         let report = scan.settings(false).run().map_err(PingError::Scan)?;
-        Ok(Self { connections: report.into_connections(), interval })
+        let ping = Self { connections: report.into_connections(), interval };
+        ping.settle();
+        Ok(ping)
     }
 
     /// What is asked, in order, and what came of it so far.
@@ -68,6 +71,13 @@ impl Ping {
     /// Whether there is still somebody to ask.
     pub fn is_over(&self) -> bool {
         !self.connections.iter().any(can_be_asked)
+    }
+
+    /// Whoever was heard just now may have answered a question, of a run before: it would not answer ours.
+    fn settle(&self) {
+        let heard =
+            self.connections.iter().filter_map(|connection| connection.facts().last_heard.value()).min();
+        thread::sleep(Self::SHORTEST_INTERVAL.saturating_sub(heard.unwrap_or(Duration::MAX)));
     }
 
     /// Asks each peer once and waits for their answers, for the interval at most. `tell` gets each
