@@ -187,6 +187,15 @@ mod file {
 
         use super::*;
 
+        proptest::proptest! {
+            #[test]
+            fn no_text_makes_it_panic(text in "\\PC*", key in "[a-z=\\[\\]\"'. \n-]{0,40}") {
+                let _ = Goals::from_toml(&text);
+                let _ = Goals::from_toml(&key);
+                let _ = Goals::from_toml(&format!("detect = '{text}'"));
+            }
+        }
+
         #[test]
         fn all_keys() {
             let text =

@@ -125,3 +125,22 @@ fn questions_too_close_are_refused_with_the_reason() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("tcp_invalid_ratelimit") || stderr.contains("without CAP_NET_ADMIN"), "{stderr}");
 }
+
+#[test]
+fn without_the_right_each_question_leaves_however_fresh_the_last_answer() {
+    isolated!(|| {
+        let pair = Pair::loopback().unwrap();
+        // Right after the connection was made, and right after the run before.
+        for _ in 0..2 {
+            let output = std::process::Command::new("setpriv")
+                .args(["--bounding-set", "-net_admin", "--inh-caps", "-net_admin", "--"])
+                .arg(env!("CARGO_BIN_EXE_deadpeer"))
+                .args(["ping", &local(&pair), "-c2"])
+                .output()
+                .unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(text.contains("every 2 s") && text.contains("2 questions, 2 answers"), "{text}");
+        }
+        assert!(!socket2::SockRef::from(&pair.client).keepalive().unwrap(), "keepalive is off again");
+    });
+}
