@@ -24,6 +24,8 @@ use crate::text::Span;
 pub struct Policy {
     detect: Duration,
     survive: Duration,
+    /// Whether somebody asked for that, or it is what is usual.
+    outage_is_wish: bool,
     mapping_timeout: Option<Duration>,
     bytes_per_day: Option<u64>,
     slow_readers: bool,
@@ -31,7 +33,8 @@ pub struct Policy {
 
 impl Policy {
     /// Notice a death within `detect`. Outages of up to a third of it are survived, of less where `detect` is
-    /// below 14 s, unless [`PolicyBuilder::survive`] says otherwise.
+    /// below 14 s or a system can't do better ([`Plan::outage`]), unless [`PolicyBuilder::survive`] asks for
+    /// one.
     pub fn detect(detect: Duration) -> PolicyBuilder {
         PolicyBuilder {
             detect,
@@ -75,6 +78,11 @@ impl Policy {
     /// The same with another middlebox.
     pub(crate) fn with_mapping(&self, timeout: Duration) -> Self {
         Self { mapping_timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// The same with another outage, where nobody asked for one.
+    pub(crate) fn with_usual_outage(&self, outage: Duration) -> Option<Self> {
+        (!self.outage_is_wish).then(|| Self { survive: outage, ..self.clone() })
     }
 
     /// The same without a middlebox.
@@ -136,6 +144,7 @@ impl PolicyBuilder {
         Ok(Policy {
             detect: self.detect,
             survive,
+            outage_is_wish: self.survive.is_some(),
             mapping_timeout: self.mapping_timeout,
             bytes_per_day: self.bytes_per_day,
             slow_readers: self.slow_readers,

@@ -76,7 +76,8 @@ fn tell(prose: &mut Prose, finding: &Finding<'_>, policy: &Policy) {
     let concerns = concerns(&connection.protection, connection.platform(), facts.rto, policy);
     if concerns.is_empty() {
         prose.gap();
-        return prose.say(format!("Nothing is wrong with that, to {}.", plan::wanted(policy)));
+        return prose
+            .say(format!("Nothing is wrong with that, to {}.", plan::wanted(policy, policy.outage())));
     }
     prose.heading("What is wrong with that, or to be known");
     concerns.iter().for_each(|concern| prose.item(concern));
@@ -87,7 +88,7 @@ fn tell(prose: &mut Prose, finding: &Finding<'_>, policy: &Policy) {
 fn what_to_set(prose: &mut Prose, platform: &deadpeer::Platform, policy: &Policy) {
     match policy.plan(platform) {
         Ok(plan) => {
-            prose.heading(format!("What to set, to {}", plan::wanted(policy)));
+            prose.heading(format!("What to set, to {}", plan::wanted(policy, plan.outage)));
             let options = platform.options(&plan.settings);
             let options = options.iter().filter(|option| option.value > 0);
             let options: Vec<_> =

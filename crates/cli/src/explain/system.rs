@@ -86,7 +86,7 @@ fn tell(prose: &mut Prose, platform: &Platform, policy: &Policy) {
         prose.heading(format!("For a socket that {who}, a silent peer is noticed after"));
         prose.pairs(&states(&predicted));
     }
-    prose.heading(format!("To {}", plan::wanted(policy)));
+    prose.heading(format!("To {}", plan::wanted(policy, policy.outage())));
     let [_, (_, on)] = untouched(platform);
     let wrong = concerns(&on, platform, Plan::RTO, policy);
     match wrong.is_empty() {

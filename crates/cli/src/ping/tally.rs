@@ -1,5 +1,6 @@
 //! Who was asked how often, and answered.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -39,7 +40,10 @@ impl Line {
 
 /// The figures of all.
 #[derive(Debug)]
-pub(super) struct Tally(Vec<Line>);
+pub(super) struct Tally {
+    lines: Vec<Line>,
+    by_cookie: HashMap<u64, usize>,
+}
 
 impl Tally {
     pub(super) fn new(connections: &[Connection]) -> Self {
@@ -54,21 +58,22 @@ impl Tally {
             most: Duration::ZERO,
             sum: Duration::ZERO,
         };
-        Self(connections.iter().map(line).collect())
+        let lines: Vec<_> = connections.iter().map(line).collect();
+        let by_cookie = lines.iter().enumerate().map(|(n, line)| (line.cookie, n)).collect();
+        Self { lines, by_cookie }
     }
 
     pub(super) fn lines(&self) -> &[Line] {
-        &self.0
+        &self.lines
     }
 
     pub(super) fn answers(&self) -> u64 {
-        self.0.iter().map(|line| line.answers).sum()
+        self.lines.iter().map(|line| line.answers).sum()
     }
 
     /// Counts what came of a question; `None` where there is nothing new to say.
     pub(super) fn add(&mut self, connection: &Connection) -> Option<Outcome> {
-        let cookie = connection.row.cookie.0;
-        let line = self.0.iter_mut().find(|line| line.cookie == cookie)?;
+        let line = self.lines.get_mut(*self.by_cookie.get(&connection.row.cookie.0)?)?;
         match connection.facts().asked? {
             Known::Not(Why::Interrupted) => None,
             // It was there: its owner has closed it since.

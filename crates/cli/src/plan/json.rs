@@ -18,6 +18,7 @@ pub(crate) fn plan(policy: &Policy, platform: &Platform, plan: &Plan) -> String 
         "settings": plan.settings,
         "options": platform.options(&plan.settings),
         "detection": States(&plan.detection),
+        "survives_ms": plan.outage,
         "bytes_per_day": plan.bytes_per_day,
         "rounded": plan.rounded,
         "warnings": plan.warnings,

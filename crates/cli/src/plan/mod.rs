@@ -6,6 +6,7 @@ pub(crate) mod json;
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use deadpeer::{BytesPerDay, Plan, Platform, Policy, Set, Span};
 
@@ -54,7 +55,7 @@ fn print(text: &str) -> io::Result<()> {
 
 /// The whole plan in words.
 pub(crate) fn tell(prose: &mut Prose, policy: &Policy, platform: &Platform, plan: &Plan) {
-    prose.heading(format!("To {}, on {}:", wanted(policy), platform.system));
+    prose.heading(format!("To {}, on {}:", wanted(policy, plan.outage), platform.system));
     let options: Vec<_> = platform
         .options(&plan.settings)
         .into_iter()
@@ -88,10 +89,10 @@ fn period(plan: &Plan) -> String {
 }
 
 /// "notice a death within 30 s and survive an outage of 8 s".
-pub(crate) fn wanted(policy: &Policy) -> String {
+pub(crate) fn wanted(policy: &Policy, outage: Duration) -> String {
     let mut text = format!("notice a death within {}", Span(policy.detection_time()));
-    if !policy.outage().is_zero() {
-        text += &format!(", survive an outage of {}", Span(policy.outage()));
+    if !outage.is_zero() {
+        text += &format!(", survive an outage of {}", Span(outage));
     }
     if let Some(timeout) = policy.mapping_timeout() {
         text += &format!(", keep open what forgets after {}", Span(timeout));

@@ -155,3 +155,36 @@ fn twenty_plans_keep_their_promise_on_real_sockets() {
         drop(deaf);
     });
 }
+
+/// Packets and bytes that went over loopback: proc_net(5).
+fn over_loopback() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/net/dev").unwrap();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("lo:")).unwrap();
+    let mut figures = line.split_whitespace().map(|figure| figure.parse().unwrap());
+    let (bytes, packets) = (figures.next().unwrap(), figures.next().unwrap());
+    (packets, bytes)
+}
+
+#[test]
+fn a_probe_and_its_answer_cost_what_a_plan_counts() {
+    isolated!(|| {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _server = listener.accept().unwrap();
+        let every = Duration::from_secs(1);
+        let keepalive = socket2::TcpKeepalive::new().with_time(every).with_interval(every);
+        socket2::SockRef::from(&client).set_tcp_keepalive(&keepalive).unwrap();
+        let (packets, bytes) = over_loopback();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // Three probes with their answers, and nothing else in this namespace.
+        let seen = loop {
+            let (now, then) = over_loopback();
+            if now >= packets + 6 {
+                break (now - packets, then - bytes);
+            }
+            assert!(Instant::now() < deadline, "no probes");
+            thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(seen.1 * 2, seen.0 * Plan::PROBE_BYTES, "{seen:?}");
+    });
+}

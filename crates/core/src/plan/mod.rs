@@ -1,5 +1,6 @@
 //! From what is wanted to what to set.
 
+mod rules;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub settings: Settings,
     /// The detection times that follow, at an RTO of [`Plan::RTO`].
     pub detection: Detection,
+    /// The outage that is survived: the policy's, or less where nobody asked for one.
+    pub outage: Duration,
     /// What an idle connection costs a day: probes and answers as IPv6 packets with timestamps.
     pub bytes_per_day: u64,
     /// What was rounded up to the system's units.
@@ -79,7 +82,10 @@ pub enum Wish {
 }
 
 pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreachable> {
-    let found = search::best(policy, platform)?;
+    let (found, policy) = &match search::best(policy, platform) {
+        Ok(found) => (found, policy.clone()),
+        Err(refusal) => search::with_usual_outage(policy, platform).ok_or(refusal)?,
+    };
     let (keepalive, settings) = (found.keepalive, found.settings());
     let detection = found.detection(platform);
     let mut warnings = Vec::new();
@@ -107,7 +113,8 @@ pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreach
     let rounded = found.rounded(policy, platform);
     let bytes_per_day = cost(keepalive);
     let reasons = words::reasons(policy, platform, &settings);
-    Ok(Plan { settings, detection, bytes_per_day, rounded, warnings, reasons })
+    let outage = policy.outage();
+    Ok(Plan { settings, detection, outage, bytes_per_day, rounded, warnings, reasons })
 }
 
 /// Bytes a day of an idle connection: one probe and its answer per idle time, or per interval where that is

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
+use super::rules::{interval, least_bound, outlasts_in_flight, round_up, wanted_interval};
 use super::words::Rounded;
 use super::{Plan, Unreachable, Wish, cost, millis};
 use crate::detection::{Bound, Detection, detection, probes_until};
@@ -23,21 +24,11 @@ pub(super) struct Found {
 
 /// The best settings for a policy: the rarest probes; or which wish makes it impossible.
 pub(super) fn best(policy: &Policy, platform: &Platform) -> Result<Found, Unreachable> {
-    // Up to ten probes if that will do: at equal cost fewer packets into silence.
-    let (usual, many) = match platform.fixed_probes {
-        Some(probes) => (probes..=probes, probes..=probes),
-        None => (2..=10, 11..=Keepalive::MOST_PROBES),
-    };
-    let affordable = |found: &Found| policy.bytes_per_day().is_none_or(|most| cost(found.keepalive) <= most);
-    let usual = rarest(policy, platform, usual);
-    if let Some(found) = usual.filter(affordable) {
-        return found.with_rto_ceiling(policy, platform).surviving(policy, platform);
+    if let Some(found) = affordable(policy, platform) {
+        return found.surviving(policy, platform);
     }
-    let many = rarest(policy, platform, many);
-    if let Some(found) = many.filter(affordable) {
-        return found.with_rto_ceiling(policy, platform).surviving(policy, platform);
-    }
-    let cheapest = usual.into_iter().chain(many).map(|found| cost(found.keepalive)).min();
+    let found = counts(platform).into_iter().filter_map(|counts| rarest(policy, platform, counts));
+    let cheapest = found.map(|found| cost(found.keepalive)).min();
     Err(match (cheapest, policy.bytes_per_day(), policy.mapping_timeout()) {
         (Some(best), Some(wanted), _) => Unreachable { what: Wish::BytesPerDay, wanted, best },
         (_, _, Some(mapping)) if feasible(&policy.without_mapping(), platform) => {
@@ -52,6 +43,43 @@ pub(super) fn best(policy: &Policy, platform: &Platform) -> Result<Found, Unreac
             Unreachable { what: Wish::Detect, wanted: millis(wanted), best }
         }
     })
+}
+
+/// The settings with the rarest probes, if the budget allows for them.
+fn affordable(policy: &Policy, platform: &Platform) -> Option<Found> {
+    let affordable = |found: &Found| policy.bytes_per_day().is_none_or(|most| cost(found.keepalive) <= most);
+    counts(platform)
+        .into_iter()
+        .find_map(|counts| rarest(policy, platform, counts).filter(affordable))
+        .map(|found| found.with_rto_ceiling(policy, platform))
+}
+
+/// The numbers of probes to try: up to ten if that will do, since fewer packets go into silence then.
+fn counts(platform: &Platform) -> [RangeInclusive<u8>; 2] {
+    match platform.fixed_probes {
+        Some(probes) => [probes..=probes, probes..=probes],
+        None => [2..=10, 11..=Keepalive::MOST_PROBES],
+    }
+}
+
+/// Where nobody asked for an outage to be survived: settings that survive the longest that can be, by
+/// halving; and the policy with it.
+pub(super) fn with_usual_outage(policy: &Policy, platform: &Platform) -> Option<(Found, Policy)> {
+    let with = |outage: u64| {
+        let policy = policy.with_usual_outage(Duration::from_millis(outage))?;
+        let found = affordable(&policy, platform).filter(|found| found.outlasts(policy.outage(), platform));
+        found.map(|found| (found, policy))
+    };
+    let mut longest = with(0)?;
+    let (mut survived, mut too_long) = (0, millis(policy.outage()));
+    while too_long > survived + 1 {
+        let middle = survived + (too_long - survived) / 2;
+        match with(middle) {
+            Some(better) => (longest, survived) = (better, middle),
+            None => too_long = middle,
+        }
+    }
+    Some(longest)
 }
 
 /// The least value above `too_short` with which there is a plan, in milliseconds, by doubling and halving;
@@ -139,46 +167,6 @@ fn candidate(policy: &Policy, platform: &Platform, probes: u8, idle: Duration) -
         .map(|bound| Found { bound: Some(bound), ..bare })
         .find(|found| found.in_time(policy, platform))
         .map(|found| found.with_count_of_bound(policy, platform))
-}
-
-/// The distance of `probes` probes that outlast the outage.
-///
-/// It may begin just before the first probe: with n probes, n − 1 intervals must outlast it, so that the
-/// last probe before the verdict goes out when the way is open again, with an RTO to spare for its answer.
-fn interval(policy: &Policy, platform: &Platform, probes: u8) -> Duration {
-    round_up(wanted_interval(policy, probes), platform.keepalive_unit)
-}
-
-/// Before it is rounded up.
-///
-/// Linux answers one empty segment in 500 ms (`tcp_invalid_ratelimit` in ip-sysctl.rst): closer probes would
-/// go unanswered by a living peer.
-fn wanted_interval(policy: &Policy, probes: u8) -> Duration {
-    const ANSWERED: Duration = Duration::from_millis(600);
-    let outlasting = policy.outage().saturating_add(Plan::RTO) / u32::from(probes.max(2) - 1);
-    outlasting.max(ANSWERED)
-}
-
-/// The least bound on unacknowledged data that survives the outage.
-fn least_bound(policy: &Policy, platform: &Platform, keepalive: Keepalive) -> Duration {
-    let in_flight = outlasts_in_flight(policy.outage(), platform, Duration::MAX);
-    if !platform.bound.replaces_probe_count {
-        return in_flight;
-    }
-    // The first probe may come late, the outage begin just before it. One more probe must leave after the
-    // outage, at most an interval later, and have an RTO for its answer before anybody looks at the bound.
-    let first = platform.latest(keepalive.idle());
-    let next = platform.latest(keepalive.interval());
-    in_flight.max(first.saturating_add(next).saturating_add(policy.outage()).saturating_add(Plan::RTO))
-}
-
-/// How long after the first retransmission the next one after the outage has its answer.
-///
-/// Pauses double: the last one that begins during the outage is shorter than the outage and two RTOs, and
-/// than the ceiling.
-fn outlasts_in_flight(outage: Duration, platform: &Platform, ceiling: Duration) -> Duration {
-    let pause = outage.saturating_add(Plan::RTO * 2).min(ceiling);
-    outage.saturating_add(platform.latest(pause)).saturating_add(Plan::RTO)
 }
 
 impl Found {
@@ -287,9 +275,4 @@ impl Found {
         }
         rounded
     }
-}
-
-fn round_up(duration: Duration, unit: Duration) -> Duration {
-    let units = duration.as_nanos().div_ceil(unit.as_nanos().max(1));
-    unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX))
 }

@@ -15,8 +15,8 @@ pub(super) fn write(wanted: &Wanted<'_>) -> Written {
             keepalive.probes(),
         ));
     }
-    let bound = match wanted.bound() {
-        Some((_, milliseconds)) => format!(" tcp-ut {milliseconds}ms"),
+    let bound = match wanted.user_timeout(&mut written, "HAProxy") {
+        Some(milliseconds) => format!(" tcp-ut {milliseconds}ms"),
         None => String::new(),
     };
     written.line(format!(

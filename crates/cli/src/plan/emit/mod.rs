@@ -79,6 +79,16 @@ impl Wanted<'_> {
         }
     }
 
+    /// The same where it is TCP_USER_TIMEOUT, which servers have a word for.
+    fn user_timeout(&self, written: &mut Written, who: &str) -> Option<u128> {
+        let (option, milliseconds) = self.bound()?;
+        if self.platform.system == System::Linux {
+            return Some(milliseconds);
+        }
+        written.cannot(option, &format!("{who} knows Linux' TCP_USER_TIMEOUT only"));
+        None
+    }
+
     fn rto_max(&self) -> Option<u128> {
         match self.plan.settings.rto_max {
             Set::To(ceiling) => Some(ceiling.as_millis()),
@@ -126,7 +136,7 @@ pub(crate) fn emit(target: Target, plan: &Plan, policy: &Policy, platform: &Plat
         Target::Nginx => ("#", nginx::write(&wanted)),
         Target::Haproxy => ("#", haproxy::write(&wanted)),
     };
-    let mut text = format!("{comment} To {}, on {}.\n", super::wanted(policy), platform.system);
+    let mut text = format!("{comment} To {}, on {}.\n", super::wanted(policy, plan.outage), platform.system);
     for missing in &written.missing {
         text += &format!("{comment} {missing}.\n");
     }

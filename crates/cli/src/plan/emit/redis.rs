@@ -27,7 +27,7 @@ pub(super) fn write(wanted: &Wanted<'_>) -> Written {
         Some((keepalive, idle))
     };
     let detect = wanted.policy.detection_time();
-    let outage = wanted.policy.outage();
+    let outage = wanted.plan.outage;
     // The last of three probes, two intervals after the first, must come after the outage.
     let survives = |keepalive: Keepalive| keepalive.interval() * 2 > outage;
     let in_time = |bound| matches!(bound, Bound::Within { most, .. } if most <= detect);
