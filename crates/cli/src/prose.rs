@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
-use std::time::Duration;
 
 use deadpeer::{Bound, Detection, Span};
 
@@ -108,25 +107,12 @@ fn glued(text: &str) -> String {
 pub(crate) fn range(bound: Bound) -> String {
     match bound {
         Bound::Within { least, most } => {
-            let (least, most) = (Span(least).to_string(), Span(not_less(most)).to_string());
+            let (least, most) = (Span(least).to_string(), Span(most).rounded_up().to_string());
             if least == most { least } else { format!("{least} to {most}") }
         }
         Bound::Never => "never".to_owned(),
         Bound::Unknown(why) => format!("unknown: {why}"),
     }
-}
-
-/// Rounded up to what a span shows of it: not after means not after.
-fn not_less(time: Duration) -> Duration {
-    let shown = match time.as_secs() {
-        0 => return time,
-        1..20 => 100,
-        20..3_600 => 1_000,
-        3_600..86_400 => 60_000,
-        _ => 3_600_000,
-    };
-    let milliseconds = time.as_micros().div_ceil(1_000);
-    u64::try_from(milliseconds).map_or(time, |ms| Duration::from_millis(ms.next_multiple_of(shown)))
 }
 
 /// The states that a peer can fall silent in, and when that is noticed.
@@ -143,15 +129,6 @@ pub(crate) fn states(detection: &Detection) -> [(&'static str, String); 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_end_of_a_range_is_never_understated() {
-        for (ms, expected) in
-            [(900, "900 ms"), (7_901, "8 s"), (19_951, "20 s"), (29_001, "30 s"), (3_541_000, "59 min 1 s")]
-        {
-            assert_eq!(Span(not_less(Duration::from_millis(ms))).to_string(), expected);
-        }
-    }
 
     #[test]
     fn numbers_keep_their_units() {

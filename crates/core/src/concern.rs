@@ -96,14 +96,14 @@ impl fmt::Display for Concern {
             Self::IdleTooLate { most, wanted } => write!(
                 f,
                 "While idle, a death is noticed only after up to {}, not within {}.",
-                Span(most),
+                Span(most).rounded_up(),
                 Span(wanted)
             ),
             Self::InFlightTooLate { most, wanted } => write!(
                 f,
                 "With data in flight, a death is noticed only after up to {}, not within {}: keepalive does \
                  nothing while data waits for its acknowledgement.",
-                Span(most),
+                Span(most).rounded_up(),
                 Span(wanted)
             ),
             Self::Impatient { gives_up, outage } => write!(
@@ -128,7 +128,7 @@ impl fmt::Display for Concern {
                 "Something on the way forgets it after {} without traffic; the first probe may leave after \
                  {}.",
                 Span(timeout),
-                Span(first)
+                Span(first).rounded_up()
             ),
         }
     }

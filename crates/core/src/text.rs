@@ -20,6 +20,32 @@ use core::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+impl Span {
+    /// Rounded up to what `Display` shows of it: what is called "up to" is never understated.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use deadpeer_core::Span;
+    ///
+    /// let most = Span(Duration::from_millis(29_351));
+    /// assert_eq!((most.to_string(), most.rounded_up().to_string()), ("29 s".into(), "30 s".into()));
+    /// assert_eq!(Span(Duration::from_millis(7_901)).rounded_up().to_string(), "8 s");
+    /// assert_eq!(Span(Duration::from_secs(7_201)).rounded_up().to_string(), "2 h 1 min");
+    /// ```
+    #[must_use]
+    pub fn rounded_up(self) -> Self {
+        let shown = match self.0.as_secs() {
+            0 => return self,
+            1..20 => 100,
+            20..3_600 => 1_000,
+            3_600..86_400 => 60_000,
+            _ => 3_600_000,
+        };
+        let milliseconds = u64::try_from(self.0.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        milliseconds.checked_next_multiple_of(shown).map_or(self, |ms| Self(Duration::from_millis(ms)))
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const MINUTE: u64 = 60;

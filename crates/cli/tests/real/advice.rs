@@ -28,6 +28,15 @@ fn a_plan_reads_well() {
 }
 
 #[test]
+fn the_readme_shows_what_is_printed() {
+    let readme = include_str!("../../../../README.md");
+    let plan = stdout(&["plan", "--os", "linux", "--detect", "30s", "--tolerate", "8s"]);
+    let (shown, _reasons) = plan.split_once("\nWhy\n").unwrap();
+    let indented: Vec<_> = shown.lines().map(|line| format!("    {line}").trim_end().to_owned()).collect();
+    assert!(readme.contains(&indented.join("\n")), "{shown}");
+}
+
+#[test]
 fn a_plan_with_every_goal_reads_well() {
     insta::assert_snapshot!(stdout(&[
         "plan",

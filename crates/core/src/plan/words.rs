@@ -80,7 +80,7 @@ impl fmt::Display for Warning {
             Self::InFlightUnbounded { within } => write!(
                 f,
                 "with data in flight a death is noticed only after up to {}: keepalive does nothing then",
-                Span(*within)
+                Span(*within).rounded_up()
             ),
             Self::NoRtoMax => f.write_str(
                 "this kernel has no TCP_RTO_MAX_MS (Linux 6.15 and later): nothing here bounds data in \
@@ -125,6 +125,8 @@ pub enum Reason {
         /// The option that bounds.
         option: &'static str,
     },
+    /// Keepalive alone: every bound here would end slow readers.
+    KeepaliveAlone,
     /// An RTO ceiling instead of a user timeout.
     RtoMaxForSlowReaders {
         /// The ceiling.
@@ -154,6 +156,7 @@ impl Reason {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::BothTimers { .. } => "both-timers",
+            Self::KeepaliveAlone => "keepalive-alone",
             Self::RtoMaxForSlowReaders { .. } => "rto-max-for-slow-readers",
             Self::Outage { .. } => "outage",
             Self::Mapping { .. } => "mapping",
@@ -170,6 +173,10 @@ impl fmt::Display for Reason {
                 "Both are needed: keepalive probes only an idle connection, and is silent while data waits \
                  for its acknowledgement; {option} bounds that wait, and alone would never notice an idle \
                  death."
+            ),
+            Self::KeepaliveAlone => f.write_str(
+                "Keepalive probes only an idle connection. Data in flight is left to the system's own \
+                 retransmissions: every bound that it has would also end a slow reader that lives.",
             ),
             Self::RtoMaxForSlowReaders { ceiling } => write!(
                 f,
@@ -207,7 +214,7 @@ pub(super) fn reasons(policy: &Policy, platform: &Platform, settings: &Settings)
     match (settings.user_timeout, settings.rto_max) {
         (Set::To(_), _) => reasons.push(Reason::BothTimers { option: platform.bound.option }),
         (_, Set::To(ceiling)) => reasons.push(Reason::RtoMaxForSlowReaders { ceiling }),
-        _ => {}
+        _ => reasons.push(Reason::KeepaliveAlone),
     }
     if !policy.outage().is_zero() {
         reasons.push(Reason::Outage { survives: policy.outage() });
@@ -225,8 +232,8 @@ impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (wanted, best) = (self.wanted, self.best);
         let span = |ms| Span(Duration::from_millis(ms));
-        // Up to 20 s a span shows tenths: what is called the best must be enough as it is read.
-        let enough = |ms: u64| span(if ms < 20_000 { ms.next_multiple_of(100) } else { ms + 999 });
+        // What is called the best must be enough as it is read.
+        let enough = |ms| span(ms).rounded_up();
         match self.what {
             Wish::Detect if best == u64::MAX => {
                 write!(f, "a death can't be noticed within {}: no settings survive that outage", span(wanted))
