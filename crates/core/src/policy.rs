@@ -126,7 +126,8 @@ impl PolicyBuilder {
         Self { bytes_per_day: Some(bytes), ..self }
     }
 
-    /// The peer may keep its window shut for long and must live. This forbids a user timeout.
+    /// The peer may keep its window shut for long and must live. This forbids
+    /// every bound that would end it, TCP_USER_TIMEOUT among them.
     pub fn slow_readers(self, yes: bool) -> Self {
         Self { slow_readers: yes, ..self }
     }

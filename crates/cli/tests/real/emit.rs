@@ -113,7 +113,15 @@ apply(s)
 values = [s.getsockopt(socket.IPPROTO_TCP, name) for name in (18, 4, 5, 6)]
 print(*values, s.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 ";
-    assert_eq!(run(Command::new(python).arg("-c").arg(emit("python") + main)), WANTED);
+    assert_eq!(run(Command::new(&python).arg("-c").arg(emit("python") + main)), WANTED);
+    if !Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists() {
+        eprintln!("skipped: this kernel has no TCP_RTO_MAX_MS");
+        return;
+    }
+    let slow = ["plan", "--os", "linux", "--detect=30s", "--slow-readers", "--emit", "python"];
+    let main = "\ns = socket.socket()\napply(s)\nprint(*[s.getsockopt(6, name) for name in (44, 18)])\n";
+    let snippet = run(deadpeer().args(slow));
+    assert_eq!(run(Command::new(python).arg("-c").arg(snippet + main)), "1000 0");
 }
 
 #[test]
@@ -148,6 +156,10 @@ fn go_sets_it() {
                 fmt.Println(on)
             })
         }"#;
+    if let Some(gofmt) = installed("gofmt") {
+        let file = write(folder.path(), "snippet.go", &emit("go"));
+        assert_eq!(run(Command::new(gofmt).arg("-d").arg(&file)), "", "it is as gofmt has it");
+    }
     let snippet = emit("go").replace("package deadpeer", "package main");
     let files = [write(folder.path(), "apply.go", &snippet), write(folder.path(), "main.go", main)];
     let seen = run(Command::new(go)

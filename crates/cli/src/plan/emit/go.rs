@@ -27,17 +27,26 @@ func Apply(conn *net.TCPConn) error {
 \t}
 \toptions := []struct{ level, name, value int }{",
     );
+    let mut rows = Vec::new();
     for option in &wanted.options {
         let unit = if option.unit.is_empty() { String::new() } else { format!(", {}", option.unit) };
-        let name = option.name;
-        match number(wanted.platform.system, name) {
-            Some(number) => written
-                .line(format!("\t\t{{syscall.IPPROTO_TCP, {number}, {}}}, // {name}{unit}", option.value)),
-            None if name == "SO_KEEPALIVE" => {
-                written.line(format!("\t\t{{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, {}}},", option.value));
-            }
+        match number(wanted.platform.system, option.name) {
+            Some(number) => rows.push((
+                format!("{{syscall.IPPROTO_TCP, {number}, {}}},", option.value),
+                format!("// {}{unit}", option.name),
+            )),
+            None if option.name == "SO_KEEPALIVE" => rows.push((
+                format!("{{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, {}}},", option.value),
+                String::new(),
+            )),
             None => {}
         }
+    }
+    // As gofmt has it.
+    let column =
+        rows.iter().filter(|(_, name)| !name.is_empty()).map(|(row, _)| row.len()).max().unwrap_or(0);
+    for (row, name) in rows {
+        written.line(format!("\t\t{row:column$} {name}").trim_end());
     }
     written.line(format!(
         "\t}}
