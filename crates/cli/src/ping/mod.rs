@@ -67,7 +67,7 @@ fn rounds(
         })?;
         unless_closed(written)?;
         let last = args.count.is_some_and(|count| count.get() == number);
-        // From this round's start, not on a fixed beat: after a late round the next would be too close.
+        // From this round's start, not on a fixed beat: a late round is not made up for.
         while !last
             && started.elapsed() < ping.interval()
             && !cancel.load(Ordering::Relaxed)

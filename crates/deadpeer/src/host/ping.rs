@@ -4,9 +4,9 @@ use std::fmt;
 use std::fs;
 use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use deadpeer_core::{Known, Span, TcpState, Why};
+use deadpeer_core::{Answer, Asked, Known, Span, TcpState, Why};
 
 use super::ask;
 use super::connection::Connection;
@@ -30,6 +30,8 @@ use super::scan::{Scan, ScanError, only_one_asks};
 pub struct Ping {
     connections: Vec<Connection>,
     interval: Duration,
+    /// Before it, somebody would not answer, having answered just now.
+    not_before: Instant,
 }
 
 impl Ping {
@@ -41,7 +43,7 @@ impl Ping {
     pub const SHORTEST_BORROWED: Duration = Duration::from_secs(2);
 
     /// The connections that `scan` finds, to be asked every `interval`; `None` for a second, or two without
-    /// CAP_NET_ADMIN. Waits a moment where a peer was heard just now.
+    /// CAP_NET_ADMIN.
     ///
     /// # Errors
     /// [`PingError::TooFast`], or of the scan.
@@ -53,9 +55,11 @@ impl Ping {
             return Err(PingError::TooFast { interval, least, borrowed });
         }
         let report = scan.settings(false).run().map_err(PingError::Scan)?;
-        let ping = Self { connections: report.into_connections(), interval };
-        ping.settle();
-        Ok(ping)
+        let connections = report.into_connections();
+        // Whoever was heard just now may have answered a question, of a run before.
+        let heard = connections.iter().filter_map(|connection| connection.facts().last_heard.value()).min();
+        let settled = Self::SHORTEST_INTERVAL.saturating_sub(heard.unwrap_or(Duration::MAX));
+        Ok(Self { connections, interval, not_before: Instant::now() + settled })
     }
 
     /// What is asked, in order, and what came of it so far.
@@ -73,21 +77,15 @@ impl Ping {
         !self.connections.iter().any(can_be_asked)
     }
 
-    /// Whoever was heard just now may have answered a question, of a run before: it would not answer ours.
-    fn settle(&self) {
-        let heard =
-            self.connections.iter().filter_map(|connection| connection.facts().last_heard.value()).min();
-        thread::sleep(Self::SHORTEST_INTERVAL.saturating_sub(heard.unwrap_or(Duration::MAX)));
-    }
-
     /// Asks each peer once and waits for their answers, for the interval at most. `tell` gets each
     /// connection when its question is answered, or when there is no more waiting; those that can't be asked
-    /// get a reason.
+    /// get a reason. Waits first where somebody answered less than [`Ping::SHORTEST_INTERVAL`] ago.
     ///
     /// # Errors
     /// [`ScanError::Busy`] when another run is asking.
     pub fn round(&mut self, cancel: &AtomicBool, tell: &mut dyn FnMut(&Connection)) -> Result<(), ScanError> {
         let pace = Pace::default().timeout(self.interval).one_try();
+        thread::sleep(self.not_before.saturating_duration_since(Instant::now()));
         let _lock = only_one_asks(cancel)?;
         for connection in &mut self.connections {
             connection.row.facts.asked = None;
@@ -96,7 +94,14 @@ impl Ping {
                 tell(connection);
             }
         }
-        ask::ask(&mut self.connections, pace, cancel, &mut |_, _| (), tell);
+        let not_before = &mut self.not_before;
+        ask::ask(&mut self.connections, pace, cancel, &mut |_, _| (), &mut |connection| {
+            if let Some(Known::Is(Asked { answer: Answer::Heard(after), .. })) = connection.facts().asked {
+                let asked_at = Instant::now().checked_sub(after).unwrap_or(*not_before);
+                *not_before = (*not_before).max(asked_at + Self::SHORTEST_INTERVAL);
+            }
+            tell(connection);
+        });
         Ok(())
     }
 }
