@@ -8,7 +8,7 @@ use deadpeer_core::{BytesPerDay, Contradiction, Policy};
 /// The wishes of a [`Policy`], any of which may be missing: they come from flags, from a file, or from one
 /// over the other.
 ///
-/// As a file (TOML), every key may be missing:
+/// As a file (TOML, feature `toml`), every key may be missing:
 ///
 /// ```toml
 /// detect = "30s"          # notice a death within
