@@ -22,13 +22,20 @@ pub(super) fn write(wanted: &Wanted<'_>) -> Written {
                 written.line(format!("net.ipv4.tcp_rto_max_ms = {milliseconds}"));
             }
         }
-        System::MacOs | System::FreeBsd => written.line(format!(
-            "net.inet.tcp.always_keepalive=1\nnet.inet.tcp.keepidle={}\nnet.inet.tcp.keepintvl={}\n\
-             net.inet.tcp.keepcnt={}",
-            keepalive.idle().as_millis(),
-            keepalive.interval().as_millis(),
-            keepalive.probes(),
-        )),
+        System::MacOs | System::FreeBsd => {
+            // All of them in milliseconds, whatever the socket options take.
+            written.line(format!(
+                "net.inet.tcp.always_keepalive=1\nnet.inet.tcp.keepidle={}\nnet.inet.tcp.keepintvl={}\n\
+                 net.inet.tcp.keepcnt={}",
+                keepalive.idle().as_millis(),
+                keepalive.interval().as_millis(),
+                keepalive.probes(),
+            ));
+            if let (System::FreeBsd, Some((_, milliseconds))) = (wanted.platform.system, wanted.bound()) {
+                written.line(format!("net.inet.tcp.maxunacktime={milliseconds}"));
+                return written;
+            }
+        }
         other => written.cannot("keepalive", &format!("{other} has no sysctl")),
     }
     if let Some((option, _)) = wanted.bound() {
