@@ -69,6 +69,8 @@ pub enum Why {
     SocketGone,
     /// The descriptor belongs to another socket now.
     DescriptorReused,
+    /// It is a subflow of an MPTCP connection (RFC 8684): its owner holds the connection, not the subflow.
+    Multipath,
     /// This kernel has no such call or option.
     NotOnThisKernel,
     /// Nobody asked for it.
@@ -102,6 +104,7 @@ impl Why {
             Self::NotAccepted => "not yet accepted by its program",
             Self::SocketGone => "the socket went away while we looked",
             Self::DescriptorReused => "the descriptor was reused while we looked",
+            Self::Multipath => "a subflow of an MPTCP connection; those are left alone",
             Self::NotOnThisKernel => "not available on this kernel",
             Self::NotAsked => "not asked for",
             Self::InRepair => "the socket is in repair (checkpointed)",

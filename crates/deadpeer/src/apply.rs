@@ -37,6 +37,15 @@ pub fn apply(socket: &impl AsFd, policy: &Policy) -> Result<Applied, ApplyError>
     settings::apply(socket.as_fd(), &plan.settings).map_err(ApplyError::Socket)
 }
 
+/// As [`apply`], but sets nothing on a socket that has the settings already: one that inherited them.
+pub(crate) fn inherit(socket: &impl AsFd, policy: &Policy) -> Result<Applied, ApplyError> {
+    let plan = policy.plan(&sysctl::platform()).map_err(ApplyError::Unreachable)?;
+    match settings::read(socket.as_fd()) {
+        Ok(now) if settings::has(&now, &plan.settings) => Ok(Applied { now, gaps: Vec::new() }),
+        _ => settings::apply(socket.as_fd(), &plan.settings).map_err(ApplyError::Socket),
+    }
+}
+
 /// Reads what a socket has set.
 ///
 /// # Errors

@@ -16,6 +16,9 @@
 //!   # Ok::<(), Box<dyn std::error::Error>>(())
 //!   ```
 //!
+//!   [`guard()`] does the same for one stream and makes its errors say why the peer is gone; [`diagnose()`]
+//!   looks at a socket in all the classic ways. The [guide] leads through it.
+//!
 //! - Whoever runs programs judges the connections of the whole machine: [`host`].
 //!
 //! What is wanted, what is set, what was seen and what it proves are the types of [`deadpeer_core`], all of
@@ -24,16 +27,34 @@
 pub use deadpeer_core::*;
 
 #[cfg(target_os = "linux")]
+#[doc = include_str!("../../../docs/guarding.md")]
+pub mod guide {}
+
+#[cfg(target_os = "linux")]
 mod apply;
+#[cfg(target_os = "linux")]
+mod diagnose;
 mod goals;
+#[cfg(target_os = "linux")]
+mod guard;
 #[cfg(target_os = "linux")]
 pub mod host;
 mod near;
+#[cfg(target_os = "linux")]
+pub mod session;
 
 #[cfg(target_os = "linux")]
 pub use apply::{ApplyError, apply, protection};
 #[cfg(target_os = "linux")]
 pub use deadpeer_os::linux::settings::{Applied, Gap};
 #[cfg(target_os = "linux")]
+pub use deadpeer_os::linux::stream::{Peek, Readiness};
+#[cfg(target_os = "linux")]
 pub use deadpeer_os::linux::sysctl::platform;
+#[cfg(target_os = "linux")]
+pub use diagnose::{Diagnosis, diagnose};
 pub use goals::{Goals, GoalsError};
+#[cfg(all(target_os = "linux", feature = "tokio"))]
+pub use guard::lost;
+#[cfg(target_os = "linux")]
+pub use guard::{Guarded, Loss, Mechanism, PeerLost, guard, is_lost, lost_within};

@@ -6,6 +6,7 @@
 
 mod bars;
 mod contest;
+mod guard;
 mod hold;
 mod holders;
 mod machine;
@@ -30,6 +31,8 @@ pub(crate) enum Bench {
     Scan(scan::Scan),
     /// `deadpeer scan --probe` of a process with many idle connections
     Probe(probe::Probe),
+    /// Guarded streams beside bare ones
+    Guard(guard::Guard),
     /// Hold connections until stdin ends: for the other benchmarks
     #[command(subcommand, hide = true)]
     Hold(hold::Hold),
@@ -40,6 +43,7 @@ impl Bench {
         match self {
             Self::Scan(scan) => in_namespace(scan.deadpeer.as_deref(), |programs| scan.run(programs)),
             Self::Probe(probe) => in_namespace(probe.deadpeer.as_deref(), |programs| probe.run(programs)),
+            Self::Guard(guard) => guard.run(),
             Self::Hold(hold) => hold.run().map(|()| ExitCode::SUCCESS),
         }
     }

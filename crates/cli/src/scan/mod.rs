@@ -6,6 +6,8 @@ pub(crate) mod json;
 mod progress;
 mod summary;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::error::Error;

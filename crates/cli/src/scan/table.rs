@@ -2,60 +2,84 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use deadpeer::host::Finding;
 use deadpeer::{Bound, Known, Span, Verdict};
 
 use super::args::Column;
 use crate::terminal::Terminal;
 
-/// Columns by the width that they need: a narrow terminal gets the verdict, who, and why.
-const NARROW: &[Column] = &[Column::Verdict, Column::Peer, Column::Evidence];
-const MIDDLE: &[Column] = &[Column::Verdict, Column::Peer, Column::Process, Column::Evidence];
-const WIDE: &[Column] = &[
-    Column::Verdict,
-    Column::Peer,
-    Column::Local,
-    Column::Process,
-    Column::Idle,
-    Column::Detection,
-    Column::Evidence,
+/// What is shown unless columns were chosen: the first of these that leaves the evidence some room.
+const LAYOUTS: [&[Column]; 3] = [
+    &[
+        Column::Verdict,
+        Column::Peer,
+        Column::Local,
+        Column::Process,
+        Column::Idle,
+        Column::Detection,
+        Column::Evidence,
+    ],
+    &[Column::Verdict, Column::Peer, Column::Process, Column::Evidence],
+    &[Column::Verdict, Column::Peer, Column::Evidence],
 ];
+/// The evidence is wrapped to no less than this.
+const ROOM: usize = 32;
+/// Between two columns.
+const PADDING: usize = 2;
 
 /// Writes a header and a row for each finding; nothing for none.
 pub(crate) fn write(
     out: &mut impl Write,
     findings: &[&Finding<'_>],
-    columns: &[Column],
+    chosen: &[Column],
     terminal: Terminal,
 ) -> io::Result<()> {
     if findings.is_empty() {
         return Ok(());
     }
-    let columns = match (columns, terminal.width) {
-        ([], Some(..80)) => NARROW,
-        ([], Some(80..120)) => MIDDLE,
-        ([], _) => WIDE,
-        (chosen, _) => chosen,
+    let room = terminal.width.map_or(usize::MAX, usize::from);
+    let fits = |columns: &[Column]| width(findings, columns) + ROOM <= room;
+    let columns = match chosen {
+        [] => LAYOUTS.into_iter().find(|columns| fits(columns)).unwrap_or(LAYOUTS[2]),
+        _ => chosen,
     };
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
+    match terminal.colour {
+        true => table.enforce_styling(),
+        false => table.force_no_tty(),
+    };
     match terminal.width {
-        Some(width) => {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        }
-        None => {
-            table.set_content_arrangement(ContentArrangement::Disabled);
-        }
-    }
+        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
     table.set_header(columns.iter().map(|column| heading(*column)));
     for finding in findings {
         table.add_row(columns.iter().map(|column| cell(finding, *column, terminal)));
+    }
+    let whole = fits(columns);
+    for (settings, column) in table.column_iter_mut().zip(columns) {
+        settings.set_padding((0, PADDING as u16));
+        if whole && *column != Column::Evidence {
+            settings.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     for line in table.lines() {
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// The width of all columns but the evidence.
+fn width(findings: &[&Finding<'_>], columns: &[Column]) -> usize {
+    let columns = columns.iter().filter(|column| **column != Column::Evidence);
+    columns
+        .map(|column| {
+            let cells = findings.iter().map(|finding| text(finding, *column).chars().count());
+            cells.max().unwrap_or(0).max(heading(*column).len()) + PADDING
+        })
+        .sum()
 }
 
 fn heading(column: Column) -> &'static str {

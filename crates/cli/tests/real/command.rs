@@ -123,8 +123,8 @@ fn ctrl_c_while_asking_prints_what_is_known_and_ends_with_130() {
         let pair = Pair::loopback().unwrap();
         let _severed = pair.sever().unwrap();
         let child = deadpeer().args(["scan", "--json", "--probe"]).stdout(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(700));
         let pid = rustix::process::Pid::from_child(&child);
+        until_it_handles_sigint(child.id());
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130));
@@ -132,6 +132,20 @@ fn ctrl_c_while_asking_prints_what_is_known_and_ends_with_130() {
             serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().next().unwrap()).unwrap();
         assert!(row["unknown"]["probe_ms"].as_str().unwrap().contains("interrupted"), "{row}");
     });
+}
+
+/// Waits until the process has a handler for SIGINT (`SigCgt`, proc_pid_status(5)).
+fn until_it_handles_sigint(pid: u32) {
+    const SIGINT: u64 = 1 << (2 - 1);
+    let handles = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & SIGINT != 0
+    };
+    while !handles() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(300));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::{Shutdown, TcpListener};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::{deadpeer, row, scan, verdict};
 use deadpeer_lab::{Direction, Network, Pair, Place, fill, isolated};
@@ -77,7 +77,7 @@ fn a_router_that_stops_forwarding_and_forwards_again() {
 }
 
 /// Reads what a program in a namespace printed, to its end.
-fn output(mut program: deadpeer_lab::Program) -> Vec<serde_json::Value> {
+pub(crate) fn output(mut program: deadpeer_lab::Program) -> Vec<serde_json::Value> {
     use std::io::Read;
     let mut text = String::new();
     program.stdout.take().unwrap().read_to_string(&mut text).unwrap();
@@ -109,15 +109,22 @@ fn retransmissions_alone_prove_a_death() {
         let (client, server) = (pair.client.try_clone().unwrap(), pair.server.try_clone().unwrap());
         let _severed = deadpeer_lab::sever(&client, &server).unwrap();
         pair.client.write_all(&[7; 1448]).unwrap();
-        sleep(Duration::from_millis(1200));
-        let rows = scan(&[]);
-        let early = row(&rows, pair.client.local_addr().unwrap());
-        assert_eq!(verdict(early), "suspect retransmissions-unanswered");
+        let silent_since = Instant::now();
+        let seen = |wanted: &str| loop {
+            let rows = scan(&[]);
+            let row = row(&rows, pair.client.local_addr().unwrap());
+            if verdict(row).starts_with(wanted) {
+                return row.clone();
+            }
+            assert!(silent_since.elapsed() < Duration::from_secs(20), "not {wanted}: {row}");
+            sleep(Duration::from_millis(50));
+        };
+        let early = seen("suspect");
+        assert_eq!(early["cause"], "retransmissions-unanswered");
         assert!(early["evidence"][0]["text"].as_str().unwrap().contains("of 1448 bytes unanswered"));
-        sleep(Duration::from_millis(2800));
-        let rows = scan(&[]);
-        let late = row(&rows, pair.client.local_addr().unwrap());
-        assert_eq!(verdict(late), "dead retransmissions-unanswered");
+        let late = seen("dead");
+        assert_eq!(late["cause"], "retransmissions-unanswered");
+        assert!(silent_since.elapsed() >= Duration::from_secs(3), "too early");
     });
 }
 

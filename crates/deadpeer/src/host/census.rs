@@ -102,7 +102,7 @@ fn dump(
     connections: &mut Vec<Connection>,
 ) -> Result<bool, CensusError> {
     let start = connections.len();
-    for attempt in 1.. {
+    until_whole(|| {
         connections.truncate(start);
         // A new socket each time: an overrun one may still hold the rest of the old answer.
         let mut diag = open(namespace)?;
@@ -114,16 +114,23 @@ fn dump(
                 namespace: Arc::clone(namespace),
             });
         });
-        match torn {
-            Ok(false) => return Ok(false),
-            Ok(true) if attempt >= SockDiag::ATTEMPTS => return Ok(true),
-            Err(error) if !error.is_transient() || attempt >= SockDiag::ATTEMPTS => {
-                return Err(CensusError::Netlink(error));
-            }
-            Ok(true) | Err(_) => {}
+        torn.map_err(CensusError::Netlink)
+    })
+}
+
+/// Takes a list again that is torn (NLM_F_DUMP_INTR) or has gaps (ENOBUFS). In the end a torn one is better
+/// than none, one with gaps is not.
+fn until_whole(mut take: impl FnMut() -> Result<bool, CensusError>) -> Result<bool, CensusError> {
+    let mut taken = take();
+    for _ in 1..SockDiag::ATTEMPTS {
+        match &taken {
+            Ok(true) => {}
+            Err(CensusError::Netlink(error)) if error.is_transient() => {}
+            Ok(false) | Err(_) => break,
         }
+        taken = take();
     }
-    unreachable!("the loop above ends by its last attempt")
+    taken
 }
 
 /// Opens a `sock_diag` socket inside `namespace`.
@@ -131,5 +138,44 @@ pub(super) fn open(namespace: &Namespace) -> Result<Diag, CensusError> {
     match namespace.run(|| Ok(Diag::open())) {
         Ok(opened) => opened.map_err(CensusError::Netlink),
         Err(error) => Err(CensusError::Namespace(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes lists as `script` says, and tells the result and how many were taken.
+    fn taken(script: &[&str]) -> (Result<bool, CensusError>, usize) {
+        let mut count = 0;
+        let result = until_whole(|| {
+            count += 1;
+            match script[count - 1] {
+                "whole" => Ok(false),
+                "torn" => Ok(true),
+                "gaps" => Err(CensusError::Netlink(netlink::Error::Overrun)),
+                _ => Err(CensusError::Netlink(refused())),
+            }
+        });
+        (result, count)
+    }
+
+    fn refused() -> netlink::Error {
+        netlink::Error::Refused(io::Error::from_raw_os_error(2))
+    }
+
+    #[test]
+    fn a_torn_list_and_one_with_gaps_are_taken_again() {
+        assert!(matches!(taken(&["whole"]), (Ok(false), 1)));
+        assert!(matches!(taken(&["torn", "gaps", "whole"]), (Ok(false), 3)));
+        assert!(matches!(taken(&["torn"; 4]), (Ok(true), 4)));
+        assert!(matches!(taken(&["gaps"; 4]), (Err(_), 4)));
+        assert!(matches!(taken(&["refused"]), (Err(_), 1)));
+    }
+
+    #[test]
+    fn a_kernel_without_inet_diag_is_told_so() {
+        let text = CensusError::Netlink(refused()).to_string();
+        assert!(text.contains("tcp_diag") && text.contains("CONFIG_INET_DIAG"), "{text}");
     }
 }

@@ -35,5 +35,6 @@ pub use deadpeer_os::linux::diag::{Cookie, Row, States};
 pub use filter::{Filter, FilterError};
 pub use namespace::Namespace;
 pub use pace::{Pace, PaceError};
+pub(crate) use path::path_to;
 pub use ping::{Ping, PingError};
 pub use scan::{Report, Scan, ScanError};

@@ -129,6 +129,15 @@ impl Look {
     }
 }
 
+/// This namespace's way to one peer, without regard to others.
+pub(crate) fn path_to(peer: IpAddr) -> Known<Path> {
+    let Ok(routes) = Routes::open() else { return Known::Not(Why::Failed) };
+    match (Look { routes, known: BTreeMap::new() }).hop(peer) {
+        Ok((hop, _)) => Known::Is(Path { hop, others: Others::None }),
+        Err(why) => Known::Not(why),
+    }
+}
+
 fn ask(routes: &mut Routes, peer: IpAddr) -> Result<(Hop, NextHop), netlink::Error> {
     let next = routes.next_hop(peer)?;
     let hop = match next {

@@ -80,6 +80,8 @@ fn read_run(run: &mut [&mut Connection]) {
 pub(super) fn skip(connections: &mut [Connection]) {
     for connection in connections {
         let facts = &connection.row.facts;
-        connection.protection = Protection::from_timer(facts.state, facts.timer, Why::NotAsked);
+        if connection.protection.keepalive.why() == Some(Why::NotAsked) {
+            connection.protection = Protection::from_timer(facts.state, facts.timer, Why::NotAsked);
+        }
     }
 }

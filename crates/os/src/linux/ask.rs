@@ -139,3 +139,41 @@ fn reason(error: &io::Error) -> Why {
         _ => Why::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    use deadpeer_lab::isolated;
+
+    #[test]
+    fn a_socket_in_repair_is_left_alone() {
+        isolated!(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            assert!(window_probe(client.as_fd()).is_ok());
+            sockopt::set(client.as_fd(), sockopt::TCP_REPAIR, 1).unwrap();
+            assert_eq!(window_probe(client.as_fd()), Err(Why::InRepair));
+            assert_eq!(sockopt::get(client.as_fd(), sockopt::TCP_REPAIR).unwrap(), 1, "still in repair");
+        });
+    }
+
+    #[test]
+    fn only_an_established_socket_without_timers_of_its_own_lends_its_keepalive() {
+        isolated!(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            assert_eq!(window_probe(listener.as_fd()), Err(Why::NotEstablished));
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (_, changed) = keepalive_probe(client.as_fd()).unwrap();
+            // Asked again in the middle of it: keepalive is on, and it is not the owner's to tell whose.
+            assert_eq!(keepalive_probe(client.as_fd()).unwrap_err(), Why::OwnTimers);
+            undo(client.as_fd(), changed);
+            assert_eq!(sockopt::get(client.as_fd(), sockopt::SO_KEEPALIVE).unwrap(), 0);
+            assert_eq!(sockopt::get(client.as_fd(), sockopt::TCP_KEEPINTVL).unwrap(), 75);
+            sockopt::set(client.as_fd(), sockopt::TCP_USER_TIMEOUT, 60_000).unwrap();
+            assert_eq!(keepalive_probe(client.as_fd()).unwrap_err(), Why::OwnTimers);
+        });
+    }
+}

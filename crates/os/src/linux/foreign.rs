@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use deadpeer_core::Why;
 use rustix::io::Errno;
+use rustix::net::ipproto;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
 use super::diag::Cookie;
@@ -38,7 +39,8 @@ impl Process {
     ///
     /// # Errors
     /// [`Why::NoPermission`] without ptrace access (PTRACE_MODE_ATTACH_REALCREDS, ptrace(2)),
-    /// [`Why::SocketGone`], [`Why::DescriptorReused`], [`Why::NotOnThisKernel`] before Linux 5.6.
+    /// [`Why::SocketGone`], [`Why::DescriptorReused`], [`Why::Multipath`], [`Why::NotOnThisKernel`] before
+    /// Linux 5.6.
     #[doc(alias = "pidfd_getfd")]
     pub fn with<R>(&self, fd: i32, cookie: Cookie, act: impl FnOnce(BorrowedFd<'_>) -> R) -> Result<R, Why> {
         let duplicate = rustix::process::pidfd_getfd(&*self.pidfd, fd, PidfdGetfdFlags::empty());
@@ -46,10 +48,17 @@ impl Process {
         let Some(sock) = &sock.0 else { return Err(Why::SocketGone) };
         match rustix::net::sockopt::socket_cookie(sock) {
             Ok(found) if found == cookie.0 => Ok(act(sock.as_fd())),
+            Ok(_) if is_multipath(sock) => Err(Why::Multipath),
             // Another socket, or no socket at all (ENOTSOCK).
             Ok(_) | Err(_) => Err(Why::DescriptorReused),
         }
     }
+}
+
+/// An MPTCP socket shares its inode with its subflows, which are TCP sockets of their own
+/// (`mptcp_subflow_create_socket` in net/mptcp/subflow.c).
+fn is_multipath(sock: &OwnedFd) -> bool {
+    matches!(rustix::net::sockopt::socket_protocol(sock), Ok(Some(ipproto::MPTCP)))
 }
 
 fn reason(errno: Errno) -> Why {

@@ -12,5 +12,6 @@ pub mod route;
 pub mod rtnetlink;
 pub mod settings;
 pub mod sockopt;
+pub mod stream;
 pub mod sysctl;
 pub mod tcp_info;

@@ -32,17 +32,23 @@ pub fn sockets(pid: u32, mut each: impl FnMut(i32, u32)) -> Result<(), Why> {
     const GAP: u32 = 4;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()).map_err(reason)?;
-    let mut look = |fd: i32, name: &CStr| -> bool {
+    let mut look = |fd: i32, name: &CStr| -> Result<bool, Why> {
         let mut target = [MaybeUninit::uninit(); 40];
-        let Ok((link, _)) = rustix::fs::readlinkat_raw(&folder, name, &mut target[..]) else { return false };
-        if let Some(inode) = socket_inode(link) {
-            each(fd, inode);
+        match rustix::fs::readlinkat_raw(&folder, name, &mut target[..]) {
+            Ok((link, _)) => {
+                if let Some(inode) = socket_inode(link) {
+                    each(fd, inode);
+                }
+                Ok(true)
+            }
+            // Names can be listed where links can't be read: by root without CAP_SYS_PTRACE, for one.
+            Err(errno @ (Errno::ACCESS | Errno::PERM)) => Err(reason(errno)),
+            Err(_) => Ok(false),
         }
-        true
     };
     let (mut next, mut missed) = (0, 0);
     while missed < GAP {
-        let there = look(next, DecInt::new(next).as_c_str());
+        let there = look(next, DecInt::new(next).as_c_str())?;
         missed = if there { 0 } else { missed + 1 };
         next += 1;
     }
@@ -55,7 +61,7 @@ pub fn sockets(pid: u32, mut each: impl FnMut(i32, u32)) -> Result<(), Why> {
         match entry {
             Ok(entry) => {
                 if let Some(fd) = number(entry.file_name().to_bytes()).and_then(|fd| i32::try_from(fd).ok()) {
-                    look(fd, entry.file_name());
+                    look(fd, entry.file_name())?;
                 }
             }
             Err(Errno::INTR) => {}
@@ -92,8 +98,12 @@ fn number(digits: &[u8]) -> Option<u32> {
 /// their escapes are kept.
 pub fn name(pid: u32) -> Option<String> {
     let raw = fs::read(format!("/proc/{pid}/comm")).ok()?;
-    let text = String::from_utf8_lossy(raw.strip_suffix(b"\n").unwrap_or(&raw)).into_owned();
-    Some(if text.contains(char::is_control) { text.escape_debug().to_string() } else { text })
+    Some(printable(&String::from_utf8_lossy(raw.strip_suffix(b"\n").unwrap_or(&raw))))
+}
+
+/// What others chose must not steer a terminal.
+fn printable(text: &str) -> String {
+    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
 }
 
 /// The systemd unit that the process runs in, or else its cgroup's path; `None` in the root cgroup.
@@ -111,9 +121,9 @@ fn unit_of(table: &str) -> Option<String> {
     })?;
     let unit = path.rsplit('/').find(|part| [".service", ".scope"].iter().any(|end| part.ends_with(end)));
     match unit {
-        Some(unit) => Some(unit.to_owned()),
+        Some(unit) => Some(printable(unit)),
         None if path == "/" => None,
-        None => Some(path.to_owned()),
+        None => Some(printable(path)),
     }
 }
 
@@ -135,6 +145,12 @@ mod tests {
         assert_eq!(unit_of("12:cpu:/x\n1:name=systemd:/user.slice/a.scope\n").as_deref(), Some("a.scope"));
         assert_eq!(unit_of("0::/\n"), None);
         assert_eq!(unit_of("garbage"), None);
+    }
+
+    #[test]
+    fn names_that_others_chose_cannot_steer_a_terminal() {
+        assert_eq!(unit_of("0::/a\u{1b}[31m.service\n").as_deref(), Some("a\\u{1b}[31m.service"));
+        assert_eq!(printable("nginx: größe"), "nginx: größe");
     }
 
     #[test]

@@ -128,6 +128,25 @@ fn gap(option: Name, wanted: Duration, got: Duration) -> Option<Gap> {
     (wanted != got).then(|| Gap { option: option.as_str(), wanted, got: Some(got), error: None })
 }
 
+/// Whether a socket that has `now` set has all that `settings` say.
+pub fn has(now: &Protection, settings: &Settings) -> bool {
+    fn is<T: PartialEq>(now: Known<Option<T>>, wanted: &Set<T>) -> bool {
+        match (wanted, now) {
+            (Set::Leave, _) | (Set::Off, Known::Is(None)) => true,
+            (Set::To(wanted), Known::Is(Some(now))) => *wanted == now,
+            _ => false,
+        }
+    }
+    let keepalive = match now.keepalive {
+        Known::Is(seen) if seen.enabled => seen.values.map(Some),
+        Known::Is(_) => Known::Is(None),
+        Known::Not(why) => Known::Not(why),
+    };
+    is(keepalive, &settings.keepalive)
+        && is(now.user_timeout, &settings.user_timeout)
+        && is(now.rto_max, &settings.rto_max)
+}
+
 /// Reads what a socket has set.
 ///
 /// # Errors

@@ -55,6 +55,11 @@ impl<'a> TcpInfo<'a> {
         self.word(140)
     }
 
+    /// `tcpi_snd_wnd`, from Linux 5.4.
+    pub fn peer_window(self) -> Option<u32> {
+        self.word(228)
+    }
+
     /// The youngest sign of the peer: data or an acknowledgement.
     pub fn last_heard(self) -> Option<Duration> {
         Some(self.age(52)?.min(self.age(56)?))

@@ -6,8 +6,11 @@
 mod row;
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 
-use deadpeer_core::TcpState;
+use deadpeer_core::{Facts, TcpState};
+use rustix::net::SocketAddrAny;
 
 use super::netlink::{Error, Finish, Protocol, Request, Socket};
 pub use row::{Cookie, Row, parse_row};
@@ -100,6 +103,17 @@ impl Diag {
         })
     }
 
+    /// Looks at a connected socket of our own; `None` when it is not connected (any more).
+    ///
+    /// # Errors
+    /// As [`Diag::dump`].
+    pub fn own(&mut self, sock: BorrowedFd<'_>) -> Result<Option<Row>, Error> {
+        match identity(sock) {
+            Some(row) => self.again(&row),
+            None => Ok(None),
+        }
+    }
+
     /// Looks at one socket again; `None` when it is gone, or its addresses belong to another by now.
     ///
     /// # Errors
@@ -118,6 +132,23 @@ impl Diag {
             Err(error) => Err(error),
         }
     }
+}
+
+/// How sock_diag knows a socket of our own; `None` when it is not connected.
+fn identity(sock: BorrowedFd<'_>) -> Option<Row> {
+    let address = |raw: SocketAddrAny| {
+        let address = SocketAddr::try_from(raw).ok()?;
+        Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    };
+    Some(Row {
+        local: address(rustix::net::getsockname(sock).ok()?)?,
+        peer: address(rustix::net::getpeername(sock).ok()??)?,
+        cookie: Cookie(rustix::net::sockopt::socket_cookie(sock).ok()?),
+        inode: 0,
+        uid: 0,
+        interface: 0,
+        facts: Facts::new(TcpState::Established),
+    })
 }
 
 /// `struct inet_diag_req_v2`.

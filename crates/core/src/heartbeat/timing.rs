@@ -1,0 +1,124 @@
+//! How often to send, and how long to wait.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::policy::Policy;
+use crate::text::Span;
+
+/// How often this side sends something, and how long it waits for the peer.
+///
+/// The two belong to different directions: `interval` is a promise to the peer, `tolerance` rests on the
+/// peer's promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    interval: Duration,
+    tolerance: Duration,
+}
+
+impl Timing {
+    /// The shortest interval: a heartbeat is not for measuring.
+    pub const SHORTEST: Duration = Duration::from_millis(10);
+    /// The longest interval and tolerance.
+    pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
+    /// What TCP may add to a delivery without any outage: a lost segment comes again after one
+    /// retransmission timeout, 200 ms at least on Linux, and the round trip.
+    pub const RETRANSMISSION: Duration = Duration::from_millis(500);
+
+    /// Sends every `interval` at the latest, and waits `tolerance` for the peer.
+    ///
+    /// # Errors
+    /// [`TimingError`] when one lies outside [`Timing::SHORTEST`]`..=`[`Timing::LONGEST`].
+    pub fn new(interval: Duration, tolerance: Duration) -> Result<Self, TimingError> {
+        for value in [interval, tolerance] {
+            if !(Self::SHORTEST..=Self::LONGEST).contains(&value) {
+                return Err(TimingError::OutOfRange { value });
+            }
+        }
+        Ok(Self { interval, tolerance })
+    }
+
+    /// The timing that keeps `policy` when both sides have it.
+    ///
+    /// The tolerance is the detection time D. An outage T that begins just after a beat swallows the next
+    /// one, an interval I later; TCP sends it again after pauses that double, so the first attempt after the
+    /// outage may come as late as another T (and a retransmission timeout R). The silence that a healthy peer
+    /// can show is therefore I + 2·T + R, and must be shorter than D. I is a third of D or less, so that one
+    /// late beat is never a death.
+    ///
+    /// # Errors
+    /// [`TimingError::Unreachable`] when no interval does.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use deadpeer_core::{Policy, Timing};
+    ///
+    /// let policy = Policy::detect(Duration::from_secs(10)).survive(Duration::from_secs(3)).build()?;
+    /// let timing = Timing::keeping(&policy)?;
+    /// assert_eq!(timing.tolerance(), Duration::from_secs(10));
+    /// assert_eq!(timing.interval(), Duration::from_secs(10) / 3);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn keeping(policy: &Policy) -> Result<Self, TimingError> {
+        let (detect, outage) = (policy.detection_time(), policy.outage());
+        let lost = outage.saturating_mul(2).saturating_add(Self::RETRANSMISSION);
+        let unreachable = TimingError::Unreachable { detect, least: lost.saturating_add(Self::SHORTEST) };
+        let room = detect.checked_sub(lost).filter(|room| *room >= Self::SHORTEST).ok_or(unreachable)?;
+        Self::new(room.min(detect / 3), detect)
+    }
+
+    /// Nothing is sent, and the peer has this long to say something.
+    pub(crate) const fn greeting(patience: Duration) -> Self {
+        Self { interval: Self::LONGEST, tolerance: patience }
+    }
+
+    /// Something is sent at least this often.
+    pub const fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// A peer that is not heard for this long is lost.
+    pub const fn tolerance(&self) -> Duration {
+        self.tolerance
+    }
+}
+
+/// Times that no heartbeat can keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimingError {
+    /// One is too short or too long.
+    OutOfRange {
+        /// The one.
+        value: Duration,
+    },
+    /// The outage that must be survived takes longer than a death may stay unnoticed.
+    Unreachable {
+        /// The wanted detection time.
+        detect: Duration,
+        /// The shortest that survives the outage.
+        least: Duration,
+    },
+}
+
+impl fmt::Display for TimingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange { value } => write!(
+                f,
+                "a heartbeat can't have {}: the least is {}, the most {}",
+                Span(*value),
+                Span(Timing::SHORTEST),
+                Span(Timing::LONGEST)
+            ),
+            Self::Unreachable { detect, least } => write!(
+                f,
+                "a heartbeat can't notice a death within {}: surviving the outage takes {} at least",
+                Span(*detect),
+                Span(*least)
+            ),
+        }
+    }
+}
+
+impl core::error::Error for TimingError {}

@@ -1,0 +1,163 @@
+//! Asking the kernel whether, and why, a connection has ended.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use deadpeer_core::{Known, TcpState};
+use deadpeer_os::linux::settings;
+use deadpeer_os::linux::stream::{self, Readiness, Seen};
+use rustix::io::Errno;
+
+use super::loss::{Loss, Mechanism, PeerLost};
+
+impl PeerLost {
+    /// Adds to an error of a read or a write why the connection ended: for code that keeps its own stream
+    /// type (hyper, tonic, sqlx …).
+    ///
+    /// Errors that do not end a connection (EINTR, EAGAIN, EPIPE after one's own `shutdown`), and those that
+    /// are explained already, come back as they are.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use std::net::{TcpListener, TcpStream};
+    /// use deadpeer::{Loss, PeerLost};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut client = TcpStream::connect(listener.local_addr()?)?;
+    /// let (server, _) = listener.accept()?;
+    /// std::io::Write::write_all(&mut client, b"unread")?;
+    /// # std::thread::sleep(std::time::Duration::from_millis(100));
+    /// drop(server); // with data unread: RST
+    ///
+    /// let error = client.read(&mut [0; 16]).map_err(|error| PeerLost::explain(&client, error)).unwrap_err();
+    /// assert_eq!(PeerLost::of(&error).unwrap().cause, Loss::Reset);
+    /// assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn explain(socket: &impl AsFd, error: io::Error) -> io::Error {
+        match lost_by(socket.as_fd(), &error) {
+            Some(lost) => io::Error::new(error.kind(), lost),
+            None => error,
+        }
+    }
+}
+
+/// What an error of a read or write says of the peer, if it ends the connection.
+pub(super) fn lost_by(sock: BorrowedFd<'_>, error: &io::Error) -> Option<PeerLost> {
+    if PeerLost::of(error).is_some() {
+        return None;
+    }
+    lost_with(sock, error.raw_os_error()?)
+}
+
+/// What the error number of a connection says, with what the socket still shows.
+fn lost_with(sock: BorrowedFd<'_>, errno: i32) -> Option<PeerLost> {
+    let seen = stream::look(sock).ok();
+    let (cause, noticed_by) = match Errno::from_raw_os_error(errno) {
+        Errno::CONNRESET => (Loss::Reset, Mechanism::Reset),
+        // After FIN a RST counts as EPIPE (`tcp_reset`); and so does writing after one's own shutdown.
+        Errno::PIPE if seen.as_ref().is_some_and(|seen| seen.facts.state == TcpState::Close) => {
+            (Loss::Reset, Mechanism::Reset)
+        }
+        Errno::TIMEDOUT => silence(sock, seen.as_ref()),
+        Errno::CONNABORTED => (Loss::AbortedHere, Mechanism::Local),
+        // What the kernel makes of ICMP's "unreachable" messages (`icmp_err_convert` in net/ipv4/icmp.c) and
+        // keeps until its timers end.
+        Errno::HOSTUNREACH
+        | Errno::NETUNREACH
+        | Errno::HOSTDOWN
+        | Errno::NETDOWN
+        | Errno::NONET
+        | Errno::CONNREFUSED
+        | Errno::NOPROTOOPT
+        | Errno::PROTO => (Loss::Unreachable, Mechanism::Icmp),
+        _ => return None,
+    };
+    Some(PeerLost {
+        silent: seen.as_ref().and_then(|seen| seen.facts.last_heard.value()),
+        unacknowledged: seen.as_ref().map(|seen| seen.unacknowledged.into()),
+        errno: Some(errno),
+        ..PeerLost::new(cause, noticed_by)
+    })
+}
+
+/// ETIMEDOUT has many fathers. The counters of a dead socket stay readable and tell them apart (measured on
+/// Linux 6.18): nothing unacknowledged is keepalive's work; a shut window without an unanswered probe is a
+/// peer that lives.
+fn silence(sock: BorrowedFd<'_>, seen: Option<&Seen>) -> (Loss, Mechanism) {
+    let Some(seen) = seen else { return (Loss::SilentInFlight, Mechanism::Retransmissions) };
+    if seen.unacknowledged == 0 {
+        return (Loss::SilentIdle, Mechanism::Keepalive);
+    }
+    let timeout = settings::read(sock).is_ok_and(|set| matches!(set.user_timeout, Known::Is(Some(_))));
+    match (timeout, seen.peer_window, seen.facts.probes_out) {
+        (true, Some(0), 0) => (Loss::WindowShut, Mechanism::UserTimeout),
+        (true, ..) => (Loss::SilentInFlight, Mechanism::UserTimeout),
+        (false, ..) => (Loss::SilentInFlight, Mechanism::Retransmissions),
+    }
+}
+
+/// Whether the kernel knows that the peer is gone or has closed. It does not wait and takes no data.
+///
+/// **A pending error is taken** from the socket (`SO_ERROR`): it comes back in [`PeerLost::errno`], and the
+/// next read says "end of file" instead. [`Guarded`](crate::Guarded) remembers it and needs no such care.
+///
+/// # Errors
+/// Of poll(2) and getsockopt(2).
+#[doc(alias = "SO_ERROR")]
+pub fn is_lost(socket: &impl AsFd) -> io::Result<Option<PeerLost>> {
+    lost_within(socket, Duration::ZERO)
+}
+
+/// Waits up to `patience` for the kernel to know that the peer is gone or has closed, without reading: data
+/// that comes does not end the wait. Else as [`is_lost`].
+///
+/// # Errors
+/// Of poll(2) and getsockopt(2).
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use std::time::Duration;
+/// use deadpeer::{Loss, lost_within};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let (server, _) = listener.accept()?;
+/// assert_eq!(lost_within(&client, Duration::from_millis(10))?, None);
+/// drop(server);
+/// let lost = lost_within(&client, Duration::from_secs(5))?;
+/// assert_eq!(lost.map(|lost| lost.cause), Some(Loss::Closed));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[doc(alias = "POLLRDHUP")]
+pub fn lost_within(socket: &impl AsFd, patience: Duration) -> io::Result<Option<PeerLost>> {
+    let sock = socket.as_fd();
+    let readiness = stream::wait_for_end(sock, patience)?;
+    end(sock, readiness)
+}
+
+/// What poll(2) says of the end. The pending error is taken where there is one.
+pub(crate) fn end(sock: BorrowedFd<'_>, readiness: Readiness) -> io::Result<Option<PeerLost>> {
+    if !readiness.is_end() {
+        return Ok(None);
+    }
+    if readiness.error
+        && let Some(errno) = stream::take_error(sock)?
+    {
+        return match lost_with(sock, errno) {
+            Some(lost) => Ok(Some(lost)),
+            None => Err(io::Error::from_raw_os_error(errno)),
+        };
+    }
+    Ok(Some(closed(sock)))
+}
+
+fn closed(sock: BorrowedFd<'_>) -> PeerLost {
+    let seen = stream::look(sock).ok();
+    PeerLost {
+        silent: seen.as_ref().and_then(|seen| seen.facts.last_heard.value()),
+        unacknowledged: seen.as_ref().map(|seen| seen.unacknowledged.into()),
+        ..PeerLost::new(Loss::Closed, Mechanism::EndOfFile)
+    }
+}

@@ -1,0 +1,110 @@
+//! A client that comes back, on tokio.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use deadpeer_core::{Policy, Return, TimingError};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{sleep, timeout};
+
+use super::connector::Attempts;
+use super::tokio::{Session, Shared, open};
+use super::{Config, Transition};
+use crate::guard::guard_if_possible;
+
+/// As the blocking [`Connector`](super::Connector), on tokio: the drivers of its sessions are spawned.
+#[derive(Debug)]
+pub struct Connector {
+    attempts: Attempts,
+    last: Option<Arc<Shared>>,
+}
+
+impl Connector {
+    /// For `places` ("host:port"; names are looked up again each time), with sessions that keep `policy`.
+    ///
+    /// # Errors
+    /// [`TimingError`] where no heartbeat keeps the policy.
+    pub fn new<P: Into<String>>(
+        places: impl IntoIterator<Item = P>,
+        policy: &Policy,
+    ) -> Result<Self, TimingError> {
+        Ok(Self { attempts: Attempts::new(places, policy)?, last: None })
+    }
+
+    /// Who this client says it is.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.attempts.id = id.into();
+        self
+    }
+
+    /// How to come back.
+    pub fn returning(mut self, how: Return) -> Self {
+        self.attempts.returning(how);
+        self
+    }
+
+    /// Takes part in the sessions otherwise than the policy alone says.
+    pub fn config(mut self, config: Config) -> Self {
+        self.attempts.config = config;
+        self
+    }
+
+    /// Is told of every transition.
+    pub fn on(mut self, tell: impl FnMut(&Transition<'_>) + Send + 'static) -> Self {
+        self.attempts.on(tell);
+        self
+    }
+
+    /// The next session; waits and tries until there is one. The one before, if any, is taken as lost.
+    /// Dropping the future gives the try up, and nothing else.
+    ///
+    /// # Errors
+    /// That of the last try when the limit of tries is reached.
+    pub async fn connect(&mut self) -> io::Result<Session> {
+        if let Some(last) = self.last.take() {
+            let (error, goodbye) = last.told();
+            self.attempts.lost(error, goodbye)?;
+        }
+        loop {
+            if let Some(wait) = self.attempts.pause() {
+                sleep(wait).await;
+            }
+            let mut failure = None;
+            for place in self.attempts.round() {
+                let addresses: Vec<_> = match lookup_host(&place).await {
+                    Ok(addresses) => addresses.collect(),
+                    Err(error) => {
+                        failure = Some(error);
+                        continue;
+                    }
+                };
+                for address in addresses {
+                    self.attempts.tell(&Transition::Connecting(address));
+                    match self.open(address).await {
+                        Ok(session) => {
+                            self.attempts.up(address);
+                            self.last = Some(session.shared());
+                            return Ok(session);
+                        }
+                        Err(error) => {
+                            self.attempts.tell(&Transition::Failed(address, &error));
+                            failure = Some(error);
+                        }
+                    }
+                }
+            }
+            self.attempts.failed(failure)?;
+        }
+    }
+
+    async fn open(&self, address: SocketAddr) -> io::Result<Session> {
+        let patience = self.attempts.policy.detection_time();
+        let stream = timeout(patience, TcpStream::connect(address)).await??;
+        stream.set_nodelay(true)?;
+        let stream = guard_if_possible(stream, &self.attempts.policy)?;
+        let (session, driver) = open(stream, self.attempts.config, &self.attempts.id).await?;
+        tokio::spawn(driver.run());
+        Ok(session)
+    }
+}
