@@ -241,26 +241,4 @@ impl Platform {
         const TICKS: Duration = Duration::from_millis(50);
         (duration / 63).saturating_mul(8).saturating_add(TICKS)
     }
-
-    /// The longest nominal duration whose timer is never later than `deadline`; zero where there is none.
-    pub fn in_time_for(&self, deadline: Duration) -> Duration {
-        let most = deadline.saturating_sub(self.lateness(Duration::ZERO));
-        (most / 71).saturating_mul(63)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_in_time_is_never_late() {
-        let linux = Platform::linux();
-        for ms in [0, 49, 50, 51, 1_000, 7_777, 350_000, 86_400_000] {
-            let deadline = Duration::from_millis(ms);
-            let nominal = linux.in_time_for(deadline);
-            assert!(nominal.is_zero() || linux.latest(nominal) <= deadline, "{deadline:?}");
-            assert!(linux.latest(nominal + Duration::from_millis(1)) > deadline, "{deadline:?}");
-        }
-    }
 }
