@@ -3,14 +3,20 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use deadpeer::Span;
 
 use crate::demo::Demo;
+use crate::explain::args::Explain;
+use crate::help::Help;
 use crate::lab::args::Lab;
+use crate::manual::{Completions, Man};
+use crate::ping::args::Ping;
+use crate::plan::args::Plan;
 use crate::scan::args::Scan;
 
 /// Find the dead TCP connections of a machine, and ask their peers.
 #[derive(Debug, Parser)]
-#[command(name = "deadpeer", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "deadpeer", version, max_term_width = 100, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub command: Command,
@@ -23,32 +29,36 @@ Examples:
   deadpeer scan --all port:5432       all connections from or to port 5432
   deadpeer scan --json | jq .verdict  for programs
   deadpeer scan --probe --fail-on dead,leaked
+  sudo deadpeer ping port:5432        ask once a second, with times
+  deadpeer explain port:5432          one connection's story
+  deadpeer plan --detect 30s          what to set, what follows, what it costs
   deadpeer demo                       see it at work on connections of its own";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List this host's TCP connections with a verdict on each, the worst first.
     Scan(Scan),
+    /// Ask the peers of matching connections once a second, like ping(8).
+    Ping(Ping),
+    /// Say what to set for what is wanted, what follows and what it costs.
+    Plan(Plan),
+    /// Tell a connection's story: what is set, when a death would be noticed, what is wrong with that.
+    Explain(Explain),
     /// Make a living, a silent, a leaked and a stalled connection, ask and judge them.
     Demo(Demo),
     /// Measure every way that a peer can die against every way to notice.
     Lab(Lab),
+    /// Explain a topic (keepalive, verdicts, probing, privileges) or a command.
+    Help(Help),
+    /// Print the manual page, of a command if one is named: `deadpeer man | man -l -`.
+    Man(Man),
+    /// Print the completions of a shell.
+    Completions(Completions),
 }
 
 /// A number with its unit: `500ms`, `3s`, `2m`, `1h`; fractions are allowed.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let problem = || "a time is a number with its unit: 500ms, 3s, 2m, 1h".to_owned();
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(problem)?;
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(problem()),
-    };
-    let number: f64 = number.parse().map_err(|_| problem())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| problem())
+    text.parse().map(|Span(time)| time).map_err(|error| format!("{error}"))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 pub(crate) enum Ended {
     /// It did what it was asked to: 0.
     Well,
-    /// `--fail-on` found one: 1.
+    /// `--fail-on` found one, or nothing matches, or nobody answered: 1.
     Found,
     /// Ctrl-C or SIGTERM: 130.
     Interrupted,

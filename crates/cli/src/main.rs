@@ -4,7 +4,14 @@
 mod args;
 mod demo;
 mod exit;
+mod explain;
+mod goals;
+mod help;
 mod lab;
+mod manual;
+mod ping;
+mod plan;
+mod prose;
 mod scan;
 mod signals;
 mod terminal;
@@ -18,8 +25,14 @@ use args::{Args, Command};
 fn main() -> ExitCode {
     let ended = match Args::parse().command {
         Command::Scan(scan) => scan::run(&scan),
+        Command::Plan(plan) => plan::run(&plan),
+        Command::Explain(explain) => explain::run(&explain),
+        Command::Ping(ping) => ping::run(&ping),
         Command::Demo(demo) => demo::run(&demo),
         Command::Lab(lab) => lab::run(&lab),
+        Command::Help(help) => help::run(&help),
+        Command::Man(man) => manual::man(&man),
+        Command::Completions(completions) => manual::completions(&completions),
     };
     exit::code(ended)
 }

@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::known::{Known, Why};
-use crate::platform::Platform;
+use crate::platform::{Connecting, Platform, System};
 use crate::protection::Protection;
 use crate::retransmission::Backoff;
 use crate::settings::Keepalive;
@@ -39,9 +39,10 @@ impl fmt::Display for Bound {
 
 /// The detection time (RFC 5880 calls it so) for each state that a peer can fall silent in.
 ///
-/// Counted from the last segment that came from the peer when idle, and from the first transmission of
-/// unanswered data otherwise. A peer that dies in the middle of an idle phase is noticed that much sooner
-/// after its death.
+/// Counted from the last segment that came from the peer when idle, from the first transmission of
+/// unanswered data or of a SYN, and from the moment that the window was found shut. A peer that dies in the
+/// middle of an idle phase is noticed that much sooner after its death. Linux counts in ticks: up to one of
+/// them (10 ms at the slowest usual HZ) may be missing from the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detection {
     /// Nothing is in flight: only keepalive notices.
@@ -50,6 +51,8 @@ pub struct Detection {
     pub in_flight: Bound,
     /// The peer's window is shut and data waits: window probes rule.
     pub shut_window: Bound,
+    /// Nobody answers our SYN.
+    pub connecting: Bound,
     /// The peer's kernel answers for an application that hangs: no kernel setting notices, only a heartbeat.
     pub hung_application: Bound,
 }
@@ -58,7 +61,7 @@ pub struct Detection {
 ///
 /// # Sources
 /// net/ipv4/tcp_timer.c: `tcp_keepalive_timer`, `tcp_write_timeout`, `tcp_probe_timer`; the figures were
-/// measured on Linux 6.18.
+/// measured on Linux 6.18. For other systems see [`Platform`]; nothing was measured there.
 ///
 /// ```
 /// use core::time::Duration;
@@ -73,26 +76,31 @@ pub struct Detection {
 /// let detection = detection(&protection, &Platform::linux(), Duration::from_millis(204));
 /// assert_eq!(detection.idle.to_string(), "10 s");
 /// assert_eq!(detection.in_flight.to_string(), "15 min 24 s");
+/// assert_eq!(detection.connecting.to_string(), "2 min 11 s");
 /// assert_eq!(detection.hung_application, Bound::Never);
 /// # Ok::<(), deadpeer_core::OutOfRange>(())
 /// ```
 pub fn detection(protection: &Protection, platform: &Platform, rto: Duration) -> Detection {
-    let (in_flight, shut_window) = match (protection.user_timeout, protection.rto_max) {
-        (Known::Not(why), _) | (Known::Is(None), Known::Not(why)) => {
-            (Bound::Unknown(why), Bound::Unknown(why))
-        }
-        (Known::Is(Some(timeout)), _) => (
-            bounded_in_flight(timeout, platform, rto),
-            Bound::Within {
-                least: timeout,
-                most: platform.latest(timeout.saturating_add(rto.saturating_mul(2))),
-            },
-        ),
-        (Known::Is(None), Known::Is(ceiling)) => {
-            unbounded(Backoff::new(rto, ceiling.unwrap_or(platform.rto_max)), platform, rto)
-        }
+    let idle = idle(protection, platform);
+    let unknown = |why| Detection {
+        idle,
+        in_flight: Bound::Unknown(why),
+        shut_window: Bound::Unknown(why),
+        connecting: Bound::Unknown(why),
+        hung_application: Bound::Never,
     };
-    Detection { idle: idle(protection, platform), in_flight, shut_window, hung_application: Bound::Never }
+    let (timeout, ceiling) = match (protection.user_timeout, protection.rto_max) {
+        (Known::Not(why), _) | (Known::Is(None), Known::Not(why)) => return unknown(why),
+        (Known::Is(timeout), ceiling) => (timeout, ceiling.value().flatten().unwrap_or(platform.rto_max)),
+    };
+    let backoff = Backoff::new(rto, ceiling);
+    Detection {
+        idle,
+        in_flight: in_flight(timeout, backoff, platform),
+        shut_window: shut_window(timeout, backoff, platform),
+        connecting: connecting(timeout, ceiling, platform),
+        hung_application: Bound::Never,
+    }
 }
 
 /// Keepalive looks at the time since the last sign of the peer, first after `idle`, then every `interval`.
@@ -105,43 +113,120 @@ fn idle(protection: &Protection, platform: &Platform) -> Bound {
             Known::Is(values) => values,
         },
     };
-    let probes = match protection.user_timeout {
+    let timeout = match protection.user_timeout {
+        _ if !platform.bound.replaces_probe_count => None,
         Known::Not(why) => return Bound::Unknown(why),
-        Known::Is(None) => u32::from(keepalive.probes()),
-        Known::Is(Some(timeout)) => probes_until(timeout, keepalive),
+        Known::Is(timeout) => timeout,
     };
-    let silence = keepalive.interval().saturating_mul(probes);
+    // Where the interval is the longer of the two, the timer that sent an answered probe looks again only an
+    // interval later.
+    let (idle, interval) = (keepalive.idle(), keepalive.interval());
+    let first = idle.max(interval);
+    let after = |probes| first.saturating_add(interval.saturating_mul(probes));
+    let Some(timeout) = timeout else {
+        let probes = u32::from(keepalive.probes());
+        let least = idle.saturating_add(interval.saturating_mul(probes));
+        return Bound::Within { least, most: platform.latest(after(probes)) };
+    };
+    // With a user timeout the number of probes is ignored: the first look past the timeout ends the
+    // connection, but never before one probe was sent. That look comes at most one interval after the
+    // timeout, unless it is the second one.
+    let past = timeout.saturating_add(platform.latest(interval));
     Bound::Within {
-        least: keepalive.idle().saturating_add(silence),
-        // Where the interval is the longer of the two, the timer that sent an answered probe looks again
-        // only an interval later.
-        most: platform.latest(keepalive.idle().max(keepalive.interval()).saturating_add(silence)),
+        least: timeout.max(idle.saturating_add(interval)),
+        most: platform
+            .latest(after(probes_until(timeout, keepalive)))
+            .min(past.max(platform.latest(after(1)))),
     }
 }
 
-/// With a user timeout the number of probes is ignored: the first look past the timeout ends the connection,
-/// but never before one probe was sent.
-fn probes_until(timeout: Duration, keepalive: Keepalive) -> u32 {
+/// How many probes a user timeout leaves room for, at least one.
+pub(crate) fn probes_until(timeout: Duration, keepalive: Keepalive) -> u32 {
     let wait = timeout.saturating_sub(keepalive.idle()).as_millis();
     u32::try_from(wait.div_ceil(keepalive.interval().as_millis().max(1))).unwrap_or(u32::MAX).max(1)
 }
 
-/// The user timeout counts from the first retransmission, which comes one RTO after the data, or up to two
-/// where a tail loss probe went before (RFC 8985).
-fn bounded_in_flight(timeout: Duration, platform: &Platform, rto: Duration) -> Bound {
-    Bound::Within {
-        least: timeout.saturating_add(rto),
-        most: platform.latest(timeout.saturating_add(rto.saturating_mul(2))),
+/// A bound counts from the first retransmission, which comes one RTO after the data, or up to two where a
+/// tail loss probe went before (RFC 8985).
+fn in_flight(timeout: Option<Duration>, backoff: Backoff, platform: &Platform) -> Bound {
+    let rto = backoff.pause(0);
+    let started = platform.latest(rto.saturating_mul(2));
+    let within = |least, most| Bound::Within { least, most };
+    match (timeout, platform.system) {
+        (None, System::Linux) => {
+            let (earliest, nominal) = backoff.data_given_up(platform.retries);
+            within(earliest, platform.latest(nominal.saturating_add(rto)))
+        }
+        (None, _) => {
+            let tries = backoff.elapsed(platform.retries.saturating_add(1));
+            within(tries, platform.latest(tries.saturating_add(rto)))
+        }
+        // The last pause is no longer than half of the whole, and only its lateness counts.
+        (Some(timeout), _) if platform.bound.on_time => within(
+            timeout.saturating_add(rto),
+            started.saturating_add(timeout).saturating_add(platform.lateness(timeout / 2 + rto)),
+        ),
+        (Some(timeout), _) => {
+            // Looked at when a retransmission is due; their number may be limited all the same.
+            let tries = match platform.bound.replaces_retries {
+                true => Duration::MAX,
+                false => backoff.elapsed(platform.retries.saturating_add(1)),
+            };
+            let due = platform.latest(backoff.reaching(timeout, 1)).saturating_add(started);
+            within(timeout.min(tries), due.min(platform.latest(tries.saturating_add(rto))))
+        }
     }
 }
 
-fn unbounded(backoff: Backoff, platform: &Platform, rto: Duration) -> (Bound, Bound) {
-    let (earliest, nominal) = backoff.data_given_up(platform.retries);
-    let window = backoff.window_given_up(platform.retries);
-    (
-        Bound::Within { least: earliest, most: platform.latest(nominal.saturating_add(rto)) },
-        Bound::Within { least: window, most: platform.latest(window.saturating_add(rto)) },
-    )
+/// Window probes are spaced like retransmissions; the timer fires once more after the last.
+fn shut_window(timeout: Option<Duration>, backoff: Backoff, platform: &Platform) -> Bound {
+    if platform.system != System::Linux {
+        return Bound::Unknown(Why::NotModelled);
+    }
+    let backoff = backoff.of_window_probes();
+    let rto = backoff.pause(0);
+    let tries = backoff.window_given_up(platform.retries);
+    let latest = platform.latest(tries.saturating_add(rto));
+    let Some(timeout) = timeout else { return Bound::Within { least: tries, most: latest } };
+    // Counted from the first look; here, too, the last pause is cut. The number of probes still counts.
+    let due = platform.latest(rto.saturating_mul(2)).saturating_add(timeout);
+    let due = due.saturating_add(platform.lateness(timeout / 2 + rto));
+    Bound::Within { least: timeout.min(tries), most: due.min(latest) }
+}
+
+/// SYNs leave a second apart at first, then at doubling distance. The attempt ends at the first firing after
+/// all retransmissions, or at the first past the user timeout or, without one, past the time that the
+/// kernel's model gives `tcp_syn_retries` retransmissions (`tcp_write_timeout`). That model knows no equal
+/// pauses, so many of them don't make the attempt last longer.
+fn connecting(timeout: Option<Duration>, ceiling: Duration, platform: &Platform) -> Bound {
+    const FIRST: Duration = Duration::from_secs(1); // TCP_TIMEOUT_INIT
+    let (doubling, equal) = match platform.connecting {
+        Connecting::Retries { doubling, equal } => (doubling, equal),
+        Connecting::Within { least, most } => return Bound::Within { least, most },
+    };
+    let backoff = Backoff::new(FIRST, ceiling);
+    let first = backoff.pause(0);
+    let limit = timeout.unwrap_or_else(|| backoff.model(doubling)).max(first);
+    let pauses = core::iter::repeat_n(first, equal.into()).chain((0..=doubling).map(|n| backoff.pause(n)));
+    let (mut previous, mut fired) = (Duration::ZERO, Duration::ZERO);
+    for (n, pause) in pauses.enumerate() {
+        previous = fired;
+        fired = fired.saturating_add(pause);
+        // The first firing always retransmits, unless there is nothing else.
+        if n > 0 && fired >= limit {
+            break;
+        }
+    }
+    if timeout.is_some() && fired >= limit {
+        // The last pause is cut; as with data in flight it is half of the whole at most.
+        return Bound::Within {
+            least: limit,
+            most: limit.saturating_add(platform.lateness(limit / 2 + first)),
+        };
+    }
+    // A firing before it may come so late that it finds the limit passed.
+    let least = if platform.latest(previous) < limit { fired } else { fired.min(limit) };
+    Bound::Within { least, most: platform.latest(fired) }
 }
 
 #[cfg(test)]
@@ -189,6 +274,19 @@ mod tests {
             let Bound::Within { least, most } = predicted.idle else { panic!("{predicted:?}") };
             let seen = Duration::from_millis(seen);
             assert!(least <= seen && seen <= most, "{i}/{v}/{n} U={u}: {seen:?} not in {least:?}..{most:?}");
+        }
+    }
+
+    #[test]
+    fn connecting_ranges_hold_what_was_measured() {
+        // connect() to a deaf address on Linux 6.18: default, TCP_USER_TIMEOUT 3 s, TCP_RTO_MAX_MS 1 s.
+        for (timeout, ceiling, seen) in [(0, None, 134_500), (3_000, None, 3_000), (0, Some(1_000), 7_200)] {
+            let mut protection = protection(5, 1, 5, timeout);
+            protection.rto_max = Known::Is(ceiling.map(Duration::from_millis));
+            let predicted = detection(&protection, &Platform::linux(), Duration::from_millis(204));
+            let Bound::Within { least, most } = predicted.connecting else { panic!("{predicted:?}") };
+            let seen = Duration::from_millis(seen);
+            assert!(least <= seen && seen <= most, "{seen:?} not in {least:?}..{most:?}");
         }
     }
 

@@ -88,6 +88,8 @@ pub enum Why {
     Interrupted,
     /// The kernel showed a timer that does not tell.
     TimerSilent,
+    /// No formula for it is known on this system.
+    NotModelled,
     /// A system call failed in a way that was not foreseen.
     Failed,
 }
@@ -111,6 +113,7 @@ impl Why {
             Self::KeepaliveOff => "keepalive is off",
             Self::Interrupted => "interrupted before its turn",
             Self::TimerSilent => "the kernel's timer does not tell",
+            Self::NotModelled => "no formula is known for this system",
             Self::Failed => "a system call failed unexpectedly",
         }
     }

@@ -33,6 +33,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod concern;
 mod detection;
 mod evidence;
 mod facts;
@@ -42,9 +43,8 @@ mod judge;
 #[cfg(test)]
 mod judge_tests;
 mod known;
+mod options;
 mod plan;
-#[cfg(test)]
-mod plan_tests;
 mod platform;
 mod policy;
 mod protection;
@@ -54,9 +54,14 @@ mod reconnect;
 mod retransmission;
 pub mod roster;
 mod settings;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod simulation_tests;
 mod text;
 mod verdict;
 
+pub use concern::{Concern, concerns};
 pub use detection::{Bound, Detection, detection};
 pub use evidence::{Evidence, Figure};
 pub use facts::{AcceptQueue, Answer, Asked, Facts, Hop, Others, Path, Silence, TcpState, Timer, Tries};
@@ -64,8 +69,9 @@ pub use heartbeat::{Beat, Heartbeat, Timing, TimingError};
 pub use instant::Instant;
 pub use judge::{Rules, judge};
 pub use known::{Known, Why};
-pub use plan::{Plan, Unreachable, Warning, Wish};
-pub use platform::Platform;
+pub use options::SocketOption;
+pub use plan::{Plan, Reason, Rounded, Unreachable, Warning, Wish};
+pub use platform::{Connecting, Platform, System, UnackedBound};
 pub use policy::{Contradiction, Policy, PolicyBuilder};
 pub use protection::{KeepaliveSeen, Protection};
 pub use protocol::{Offer, Protocol};
@@ -73,5 +79,5 @@ pub use reconnect::{Reconnect, Return};
 pub use retransmission::Backoff;
 pub use roster::{Roster, Slot};
 pub use settings::{Keepalive, OutOfRange, Set, Settings};
-pub use text::Span;
+pub use text::{BadUnit, BytesPerDay, Span};
 pub use verdict::{Cause, Judgement, Verdict};

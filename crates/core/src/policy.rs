@@ -24,14 +24,17 @@ use crate::text::Span;
 pub struct Policy {
     detect: Duration,
     survive: Duration,
+    /// Whether somebody asked for that, or it is what is usual.
+    outage_is_wish: bool,
     mapping_timeout: Option<Duration>,
     bytes_per_day: Option<u64>,
     slow_readers: bool,
 }
 
 impl Policy {
-    /// Notice a death within `detect`. Outages of up to a third of it are survived unless
-    /// [`PolicyBuilder::survive`] says otherwise.
+    /// Notice a death within `detect`. Outages of up to a third of it are survived, of less where `detect` is
+    /// below 14 s or a system can't do better ([`Plan::outage`]), unless [`PolicyBuilder::survive`] asks for
+    /// one.
     pub fn detect(detect: Duration) -> PolicyBuilder {
         PolicyBuilder {
             detect,
@@ -65,6 +68,26 @@ impl Policy {
     /// Whether a peer may keep its window shut for long and must live.
     pub const fn slow_readers(&self) -> bool {
         self.slow_readers
+    }
+
+    /// The same with another detection time.
+    pub(crate) fn with_detect(&self, detect: Duration) -> Self {
+        Self { detect, ..self.clone() }
+    }
+
+    /// The same with another middlebox.
+    pub(crate) fn with_mapping(&self, timeout: Duration) -> Self {
+        Self { mapping_timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// The same with another outage, where nobody asked for one.
+    pub(crate) fn with_usual_outage(&self, outage: Duration) -> Option<Self> {
+        (!self.outage_is_wish).then(|| Self { survive: outage, ..self.clone() })
+    }
+
+    /// The same without a middlebox.
+    pub(crate) fn without_mapping(&self) -> Self {
+        Self { mapping_timeout: None, ..self.clone() }
     }
 
     /// The settings that keep this promise on `platform`.
@@ -103,7 +126,8 @@ impl PolicyBuilder {
         Self { bytes_per_day: Some(bytes), ..self }
     }
 
-    /// The peer may keep its window shut for long and must live. This forbids a user timeout.
+    /// The peer may keep its window shut for long and must live. This forbids
+    /// every bound that would end it, TCP_USER_TIMEOUT among them.
     pub fn slow_readers(self, yes: bool) -> Self {
         Self { slow_readers: yes, ..self }
     }
@@ -111,13 +135,17 @@ impl PolicyBuilder {
     /// # Errors
     /// [`Contradiction`] when the outage to survive is not shorter than the detection time.
     pub fn build(self) -> Result<Policy, Contradiction> {
-        let survive = self.survive.unwrap_or(self.detect / 3);
+        // Retransmissions double their distance: one must come after the outage and before the end, which
+        // leaves less than half of a short detection time.
+        let outlasted = self.detect.saturating_sub(Duration::from_millis(3_200)) / 23 * 10;
+        let survive = self.survive.unwrap_or((self.detect / 3).min(outlasted));
         if survive >= self.detect {
             return Err(Contradiction { detect: self.detect, survive });
         }
         Ok(Policy {
             detect: self.detect,
             survive,
+            outage_is_wish: self.survive.is_some(),
             mapping_timeout: self.mapping_timeout,
             bytes_per_day: self.bytes_per_day,
             slow_readers: self.slow_readers,

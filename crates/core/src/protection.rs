@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::facts::{TcpState, Timer};
 use crate::known::{Known, Why};
-use crate::settings::Keepalive;
+use crate::settings::{Keepalive, Set, Settings};
 
 /// A socket's keepalive: whether it is on, and with which values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,25 @@ impl Protection {
     /// Nothing is known, for one reason.
     pub const fn unknown(why: Why) -> Self {
         Self { keepalive: Known::Not(why), user_timeout: Known::Not(why), rto_max: Known::Not(why) }
+    }
+
+    /// What a fresh socket has when it took all of `settings`.
+    pub const fn of(settings: &Settings) -> Self {
+        const fn on(set: Set<Duration>) -> Option<Duration> {
+            match set {
+                Set::To(duration) => Some(duration),
+                Set::Off | Set::Leave => None,
+            }
+        }
+        let keepalive = match settings.keepalive {
+            Set::To(values) => KeepaliveSeen { enabled: true, values: Known::Is(values) },
+            Set::Off | Set::Leave => KeepaliveSeen { enabled: false, values: Known::Not(Why::KeepaliveOff) },
+        };
+        Self {
+            keepalive: Known::Is(keepalive),
+            user_timeout: Known::Is(on(settings.user_timeout)),
+            rto_max: Known::Is(on(settings.rto_max)),
+        }
     }
 
     /// What the timer that `sock_diag` shows proves where the socket itself can't be read.

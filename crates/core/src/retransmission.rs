@@ -52,23 +52,27 @@ impl Backoff {
     pub fn data_given_up(self, retries: u8) -> (Duration, Duration) {
         let model = Self::new(Self::MODEL_BASE, self.ceiling).model(retries);
         let start = self.pause(0);
-        let mut fired = start;
-        for doublings in 1..=Self::MOST_DOUBLINGS {
-            if fired.saturating_sub(start) >= model {
-                break;
+        (start.saturating_add(model), start.saturating_add(self.reaching(model, 1)))
+    }
+
+    /// When `limit` is first reached by a sum of whole pauses, the first of them `doublings` long: the moment
+    /// of the first firing that finds it passed.
+    pub(crate) fn reaching(self, limit: Duration, doublings: u8) -> Duration {
+        let mut elapsed = Duration::ZERO;
+        for doublings in doublings..=Self::MOST_DOUBLINGS {
+            if elapsed >= limit {
+                return elapsed;
             }
-            fired = fired.saturating_add(self.pause(doublings));
+            elapsed = elapsed.saturating_add(self.pause(doublings));
         }
         // From here on every pause is the longest one.
         let pause = self.pause(Self::MOST_DOUBLINGS);
-        let rest = model.saturating_sub(fired.saturating_sub(start));
-        let pauses = rest.as_nanos().div_ceil(pause.as_nanos().max(1));
-        fired = fired.saturating_add(pause.saturating_mul(u32::try_from(pauses).unwrap_or(u32::MAX)));
-        (start.saturating_add(model), fired)
+        let pauses = limit.saturating_sub(elapsed).as_nanos().div_ceil(pause.as_nanos().max(1));
+        elapsed.saturating_add(pause.saturating_mul(u32::try_from(pauses).unwrap_or(u32::MAX)))
     }
 
     /// `tcp_model_timeout`: the time that `retries` retransmissions take by the book.
-    fn model(self, retries: u8) -> Duration {
+    pub(crate) fn model(self, retries: u8) -> Duration {
         let ratio = self.ceiling.as_millis() / self.first.as_millis().max(1);
         let doubling = u8::try_from(ratio.checked_ilog2().unwrap_or(0)).unwrap_or(u8::MAX);
         let exponential = |n: u8| {
@@ -79,6 +83,11 @@ impl Backoff {
             None | Some(0) => exponential(retries),
             Some(rest) => exponential(doubling).saturating_add(self.ceiling.saturating_mul(u32::from(rest))),
         }
+    }
+
+    /// The pauses between window probes: 200 ms at least (`tcp_probe0_base`).
+    pub(crate) fn of_window_probes(self) -> Self {
+        Self { first: self.first.max(Self::MODEL_BASE), ..self }
     }
 
     /// When a peer that answers no window probe is given up: the timer fires once more after `retries`

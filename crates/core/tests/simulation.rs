@@ -8,7 +8,7 @@
 //! dies, the other knows within the time that the policy promises.
 //!
 //! `DEADPEER_SIMULATED_HOURS` makes it longer, `DEADPEER_SEED` makes it another one.
-#![allow(clippy::unwrap_used)] // a test panics where anything is amiss
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test panics where anything is amiss
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

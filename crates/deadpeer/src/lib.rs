@@ -34,10 +34,12 @@ pub mod guide {}
 mod apply;
 #[cfg(target_os = "linux")]
 mod diagnose;
+mod goals;
 #[cfg(target_os = "linux")]
 mod guard;
 #[cfg(target_os = "linux")]
 pub mod host;
+mod near;
 #[cfg(target_os = "linux")]
 pub mod session;
 
@@ -48,7 +50,10 @@ pub use deadpeer_os::linux::settings::{Applied, Gap};
 #[cfg(target_os = "linux")]
 pub use deadpeer_os::linux::stream::{Peek, Readiness};
 #[cfg(target_os = "linux")]
+pub use deadpeer_os::linux::sysctl::platform;
+#[cfg(target_os = "linux")]
 pub use diagnose::{Diagnosis, diagnose};
+pub use goals::{Goals, GoalsError};
 #[cfg(all(target_os = "linux", feature = "tokio"))]
 pub use guard::lost;
 #[cfg(target_os = "linux")]

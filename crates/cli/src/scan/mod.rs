@@ -2,7 +2,7 @@
 
 pub(crate) mod args;
 mod group;
-mod json;
+pub(crate) mod json;
 mod progress;
 mod summary;
 mod table;

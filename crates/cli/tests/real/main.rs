@@ -1,9 +1,15 @@
 //! The real binary on real connections with real faults, each case in a network namespace of its own.
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 
+mod advice;
 mod command;
 mod common;
+mod emit;
+#[allow(unreachable_pub, missing_docs)] // it is what `deadpeer plan --emit rust` prints
+mod emitted;
 mod limits;
+mod ping;
+mod plans;
 mod prediction;
 mod safety;
 mod servers;

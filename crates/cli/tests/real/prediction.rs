@@ -42,7 +42,7 @@ fn keepalive_deaths_come_when_predicted() {
             .collect();
         for (predicted, seen, error) in measured {
             assert_eq!(error, std::io::ErrorKind::TimedOut);
-            let ms = |key: &str| Duration::from_millis(predicted[key].as_u64().unwrap());
+            let ms = |key: &str| Duration::from_secs_f64(predicted[key].as_f64().unwrap() / 1000.0);
             let slack = Duration::from_millis(100); // a tick and our own reading of the clock
             assert!(seen + slack >= ms("least_ms"), "{seen:?}: {predicted}");
             assert!(seen <= ms("most_ms") + Duration::from_millis(500), "{seen:?}: {predicted}");

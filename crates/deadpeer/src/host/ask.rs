@@ -28,8 +28,13 @@ use super::pace::{Pace, Tokens};
 /// How many connections are done, of how many; told while asking goes on.
 pub type Progress<'p> = &'p mut dyn FnMut(usize, usize);
 
+/// Is told of each connection when its asking is over.
+pub(super) type Done<'d> = &'d mut dyn FnMut(&Connection);
+
 /// How long a borrowed keepalive timer gets to fire: more than two ticks at the slowest usual HZ.
 const BORROWED_FOR: Duration = Duration::from_millis(30);
+/// What keepalive waits for at least before it asks.
+const SILENCE: Duration = Duration::from_secs(1);
 /// The first look comes right after the question: on this host an answer is there at once.
 const FIRST_LOOK: Duration = Duration::from_micros(500);
 const LONGEST_BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -65,11 +70,18 @@ pub(super) struct Asking<'c> {
     due: BinaryHeap<Reverse<(Instant, Event, usize)>>,
     diags: BTreeMap<u64, Result<Diag, Why>>,
     done: usize,
+    tell: Done<'c>,
 }
 
 /// Asks the peers of all ESTABLISHED `connections` and writes what came of it into their facts.
-pub(super) fn ask(connections: &mut [Connection], pace: Pace, cancel: &AtomicBool, progress: Progress<'_>) {
-    let mut asking = Asking::new(connections, pace);
+pub(super) fn ask(
+    connections: &mut [Connection],
+    pace: Pace,
+    cancel: &AtomicBool,
+    progress: Progress<'_>,
+    tell: Done<'_>,
+) {
+    let mut asking = Asking::new(connections, pace, tell);
     let mut tokens = Tokens::new(pace.per_second, Instant::now());
     let total = asking.targets.len();
     while let Some(&Reverse((at, event, index))) = asking.due.peek() {
@@ -97,10 +109,10 @@ pub(super) fn ask(connections: &mut [Connection], pace: Pace, cancel: &AtomicBoo
 }
 
 impl<'c> Asking<'c> {
-    fn new(connections: &'c mut [Connection], pace: Pace) -> Self {
+    fn new(connections: &'c mut [Connection], pace: Pace, tell: Done<'c>) -> Self {
         let now = Instant::now();
         let mut asking =
-            Self { pace, targets: Vec::new(), due: BinaryHeap::new(), diags: BTreeMap::new(), done: 0 };
+            Self { pace, targets: Vec::new(), due: BinaryHeap::new(), diags: BTreeMap::new(), done: 0, tell };
         for connection in connections {
             match (connection.row.facts.state, connection.owner.why()) {
                 (TcpState::Established, None) => {
@@ -117,6 +129,7 @@ impl<'c> Asking<'c> {
                 }
                 (TcpState::Established, Some(why)) => {
                     connection.row.facts.asked = Some(Known::Not(why));
+                    (asking.tell)(connection);
                 }
                 // Only established connections can be asked; the others' states speak for themselves.
                 _ => {}
@@ -204,14 +217,24 @@ impl<'c> Asking<'c> {
             target.done = true;
             target.connection.row.facts.asked = Some(asked);
             self.done += 1;
+            (self.tell)(target.connection);
         }
     }
 
     fn give_back(&mut self, index: usize) {
         let target = &mut self.targets[index];
-        if let Some(changed) = target.borrowed.take() {
-            // The owner may have closed the socket meanwhile; then there is nothing to give back.
-            let _ = target.with_socket(|sock| ask::undo(sock, changed));
+        let Some(changed) = target.borrowed.take() else { return };
+        let segments = target.segments_before;
+        // The owner may have closed the socket meanwhile; then there is nothing to give back.
+        let left = target.with_socket(|sock| {
+            let left = ask::probe_has_left(sock, segments);
+            ask::undo(sock, changed);
+            left
+        });
+        if left == Ok(Ok(false)) && !target.done {
+            // The peer was heard less than a second ago, so keepalive kept quiet: not yet asked.
+            (target.tries, target.first, target.last) = (0, None, None);
+            self.due.push(Reverse((Instant::now() + SILENCE, Event::Question, index)));
         }
     }
 

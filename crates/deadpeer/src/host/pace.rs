@@ -39,6 +39,11 @@ impl Pace {
         if tries == 0 { Err(PaceError::NoTries) } else { Ok(Self { tries, ..self }) }
     }
 
+    /// A single question.
+    pub(super) const fn one_try(self) -> Self {
+        Self { tries: 1, ..self }
+    }
+
     /// Leaves this much time between two questions to the same peer.
     ///
     /// # Errors

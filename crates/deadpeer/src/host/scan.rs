@@ -63,6 +63,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// The connections themselves, in the order of their verdicts.
+    pub(super) fn into_connections(self) -> Vec<Connection> {
+        self.findings().into_iter().map(|finding| finding.connection.clone()).collect()
+    }
+
     /// The connections with a verdict on each, the worst first; among equals those silent for longest.
     pub fn findings(&self) -> Vec<Finding<'_>> {
         let sorted = shares::each(&self.connections[..], |share| {
@@ -184,7 +189,8 @@ impl<'s> Scan<'s> {
         if let Some(pace) = self.probe {
             let _lock = only_one_asks(cancel)?;
             let mut silent = |_, _| ();
-            ask::ask(&mut connections, pace, cancel, self.progress.take().unwrap_or(&mut silent));
+            let progress = self.progress.take().unwrap_or(&mut silent);
+            ask::ask(&mut connections, pace, cancel, progress, &mut |_| ());
         }
         for connection in &connections {
             bystanders.add(connection);
@@ -230,7 +236,7 @@ impl<'s> Scan<'s> {
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// Two runs at once could take each other's passing changes (SO_REUSEADDR) for the owners' own.
-fn only_one_asks(cancel: &AtomicBool) -> Result<Lock, ScanError> {
+pub(super) fn only_one_asks(cancel: &AtomicBool) -> Result<Lock, ScanError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let deadline = Instant::now() + PATIENCE;
     loop {

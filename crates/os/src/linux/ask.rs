@@ -91,6 +91,19 @@ pub fn keepalive_probe(sock: BorrowedFd<'_>) -> Result<(u32, Changed), Why> {
     }
 }
 
+/// Whether the probe of [`keepalive_probe`] has left: it is counted, or something came from the peer since
+/// there were `segments_before`. It waits for the peer to have been silent for a second.
+///
+/// # Errors
+/// Of reading `TCP_INFO`.
+pub fn probe_has_left(sock: BorrowedFd<'_>, segments_before: u32) -> Result<bool, Why> {
+    let mut buffer = [0; CAPACITY];
+    let counted = sockopt::get_bytes(sock, sockopt::TCP_INFO, &mut buffer).map_err(|error| reason(&error))?;
+    let counted = counted > 3 && buffer[3] > 0;
+    let info = TcpInfo::read(sock, &mut buffer).map_err(|error| reason(&error))?;
+    Ok(counted || info.segments_in() != Some(segments_before))
+}
+
 /// Puts back what [`keepalive_probe`] changed, keepalive itself first. Where the owner has turned keepalive
 /// to its own values meanwhile, they stay.
 pub fn undo(sock: BorrowedFd<'_>, changed: Changed) {

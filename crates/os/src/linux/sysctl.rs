@@ -5,7 +5,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use deadpeer_core::{Keepalive, Platform};
+use deadpeer_core::{Connecting, Keepalive, Platform};
 
 /// Reads this system's defaults. What can't be read keeps Linux's own.
 pub fn platform() -> Platform {
@@ -19,6 +19,11 @@ pub fn platform() -> Platform {
     )
     .unwrap_or(default);
     platform.retries = read("tcp_retries2").unwrap_or(platform.retries);
+    // Before Linux 6.5 all pauses between SYNs double.
+    platform.connecting = Connecting::Retries {
+        doubling: read("tcp_syn_retries").unwrap_or(6),
+        equal: read("tcp_syn_linear_timeouts").unwrap_or(0),
+    };
     platform.rto_max_per_socket = read::<u64>("tcp_rto_max_ms").is_some();
     platform.rto_max = rto_max();
     platform

@@ -1,6 +1,6 @@
 //! JSON Lines: one object a connection. The keys are documented in docs/json.md and never absent.
 
-mod object;
+pub(crate) mod object;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use deadpeer::{Answer, Asked, Bound, Detection, Evidence, Figure, Judgement, Kee
 use object::{Object, Shown, Value, object};
 
 /// The version of the format: it changes when a key changes its meaning or goes away.
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 /// Lines are made in runs of this many, by all cores.
 const RUN: usize = 1024;
 
@@ -66,7 +66,8 @@ fn lines(run: &[Finding<'_>]) -> Vec<u8> {
     bytes
 }
 
-fn append(out: &mut Vec<u8>, finding: &Finding<'_>) {
+/// Appends a finding's object.
+pub(crate) fn append(out: &mut Vec<u8>, finding: &Finding<'_>) {
     let connection = finding.connection;
     let Connection { row, owner, protection, namespace } = connection;
     let judgement = finding.judgement();

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Something that can stand behind a key.
-pub(super) trait Value {
+pub(crate) trait Value {
     /// Appends it.
     fn append(&self, out: &mut Vec<u8>);
 }
@@ -27,26 +27,26 @@ macro_rules! object {
         out.push(b'}');
     }};
 }
-pub(super) use object;
+pub(crate) use object;
 
 /// An object whose keys are known when it is written.
-pub(super) struct Object<'o>(&'o mut Vec<u8>);
+pub(crate) struct Object<'o>(&'o mut Vec<u8>);
 
 impl Object<'_> {
     /// Appends an object with the entries that `fill` puts.
-    pub(super) fn append(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
+    pub(crate) fn append(out: &mut Vec<u8>, fill: impl FnOnce(&mut Object<'_>)) {
         out.push(b'{');
         fill(&mut Object(out));
         out.push(b'}');
     }
 
     /// Appends an entry.
-    pub(super) fn put(&mut self, key: &'static str, value: impl Value) {
+    pub(crate) fn put(&mut self, key: &'static str, value: impl Value) {
         self.put_in(key, "", value);
     }
 
     /// Appends an entry whose key ends with its unit.
-    pub(super) fn put_in(&mut self, key: &'static str, unit: &'static str, value: impl Value) {
+    pub(crate) fn put_in(&mut self, key: &'static str, unit: &'static str, value: impl Value) {
         debug_assert!(is_plain(key) && is_plain(unit));
         self.0.extend_from_slice(if self.0.ends_with(b"{") { b"\"" } else { b",\"" });
         self.0.extend_from_slice(key.as_bytes());
@@ -133,8 +133,21 @@ impl Value for SocketAddr {
     }
 }
 
+impl<V: Value> Value for Vec<V> {
+    fn append(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (n, value) in self.iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            value.append(out);
+        }
+        out.push(b']');
+    }
+}
+
 /// What `Display` writes, as a string.
-pub(super) struct Shown<T>(pub(super) T);
+pub(crate) struct Shown<T>(pub(crate) T);
 
 impl<T: fmt::Display> Value for Shown<T> {
     fn append(&self, out: &mut Vec<u8>) {

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use deadpeer_core::{TcpState, Verdict};
 
+use crate::near::is_near;
+
 use super::{Filter, Key, Pattern, Place, Ports, Term};
 
 /// The keys, each with an example of its values.
@@ -64,18 +66,6 @@ impl fmt::Display for FilterError {
 }
 
 impl std::error::Error for FilterError {}
-
-/// Whether one letter too many, too few, other, or two swapped make the difference.
-fn is_near(a: &str, b: &str) -> bool {
-    let (a, b): (Vec<_>, Vec<_>) = (a.chars().collect(), b.chars().collect());
-    let prefix = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let (a, b) = (&a[prefix..], &b[prefix..]);
-    let swapped = a.len() >= 2 && b.len() >= 2 && a[0] == b[1] && a[1] == b[0] && a[2..] == b[2..];
-    swapped
-        || (!a.is_empty() && a[1..] == *b)
-        || (!b.is_empty() && b[1..] == *a)
-        || (!a.is_empty() && !b.is_empty() && a[1..] == b[1..])
-}
 
 /// Adds the term `text` to `filter`.
 pub(super) fn add(filter: &mut Filter, text: &str) -> Result<(), FilterError> {

@@ -1,0 +1,103 @@
+//! `deadpeer explain --system`: what a socket gets that sets nothing.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use deadpeer::{
+    Connecting, KeepaliveSeen, Known, Plan, Platform, Policy, Protection, Why, concerns, detection,
+};
+
+use super::json;
+use crate::exit::{Ended, unless_closed};
+use crate::plan;
+use crate::prose::{Prose, states};
+use crate::terminal::Terminal;
+
+pub(super) fn run(policy: &Policy, json: bool) -> Result<Ended, Box<dyn Error>> {
+    let platform = deadpeer::platform();
+    let text = match json {
+        true => json::system(&platform, policy),
+        false => {
+            let mut prose = Prose::new(Terminal::of_stdout());
+            tell(&mut prose, &platform, policy);
+            prose.to_string()
+        }
+    };
+    unless_closed(io::stdout().lock().write_all(text.as_bytes()))?;
+    Ok(Ended::Well)
+}
+
+/// A socket without keepalive, and one that only turns it on.
+pub(super) fn untouched(platform: &Platform) -> [(&'static str, Protection); 2] {
+    let socket = |enabled, values| Protection {
+        keepalive: Known::Is(KeepaliveSeen { enabled, values }),
+        user_timeout: Known::Is(None),
+        rto_max: Known::Is(None),
+    };
+    [
+        ("sets nothing", socket(false, Known::Not(Why::KeepaliveOff))),
+        ("only turns SO_KEEPALIVE on", socket(true, Known::Is(platform.keepalive))),
+    ]
+}
+
+/// Name, value and unit of each sysctl that decides.
+pub(super) fn sysctls(platform: &Platform) -> Vec<(&'static str, u64, &'static str)> {
+    let mut sysctls = vec![
+        ("net.ipv4.tcp_keepalive_time", platform.keepalive.idle().as_secs(), "s"),
+        ("net.ipv4.tcp_keepalive_intvl", platform.keepalive.interval().as_secs(), "s"),
+        ("net.ipv4.tcp_keepalive_probes", platform.keepalive.probes().into(), ""),
+        ("net.ipv4.tcp_retries2", platform.retries.into(), ""),
+    ];
+    if let Connecting::Retries { doubling, equal } = platform.connecting {
+        sysctls.push(("net.ipv4.tcp_syn_retries", doubling.into(), ""));
+        sysctls.push(("net.ipv4.tcp_syn_linear_timeouts", equal.into(), ""));
+    }
+    if platform.rto_max_per_socket {
+        let ceiling = u64::try_from(platform.rto_max.as_millis()).unwrap_or(u64::MAX);
+        sysctls.push(("net.ipv4.tcp_rto_max_ms", ceiling, "ms"));
+    }
+    sysctls
+}
+
+fn meaning(name: &str) -> &'static str {
+    match name {
+        "net.ipv4.tcp_keepalive_time" => "idle before the first probe, where a program turns keepalive on",
+        "net.ipv4.tcp_keepalive_intvl" => "between probes",
+        "net.ipv4.tcp_keepalive_probes" => "unanswered probes that end it",
+        "net.ipv4.tcp_retries2" => "retransmissions of data, by the kernel's model",
+        "net.ipv4.tcp_syn_retries" => "retransmissions of a SYN, at doubling distance",
+        "net.ipv4.tcp_syn_linear_timeouts" => "and before those, a second apart",
+        _ => "the longest pause between retransmissions",
+    }
+}
+
+fn tell(prose: &mut Prose, platform: &Platform, policy: &Policy) {
+    prose.heading("This network namespace's defaults");
+    let lines = sysctls(platform).into_iter().map(|(name, value, unit)| {
+        let space = if unit.is_empty() { "" } else { " " };
+        (name, format!("{value}{space}{unit}: {}", meaning(name)))
+    });
+    prose.pairs(&lines.collect::<Vec<_>>());
+    if !platform.rto_max_per_socket {
+        prose.item("There is no TCP_RTO_MAX_MS on this kernel: it came with Linux 6.15.");
+    }
+    for (who, protection) in untouched(platform) {
+        let predicted = detection(&protection, platform, Plan::RTO);
+        prose.heading(format!("For a socket that {who}, a silent peer is noticed after"));
+        prose.pairs(&states(&predicted));
+    }
+    prose.heading(format!("To {}", plan::wanted(policy, policy.outage())));
+    let [_, (_, on)] = untouched(platform);
+    let wrong = concerns(&on, platform, Plan::RTO, policy);
+    match wrong.is_empty() {
+        true => prose.say("turning SO_KEEPALIVE on is enough here."),
+        false => wrong.iter().for_each(|concern| prose.item(concern)),
+    }
+    prose.gap();
+    prose.say(format!(
+        "Sysctls change what sockets get that say nothing else (`deadpeer plan --detect {}s --emit sysctl`); \
+         a user timeout has none, each program sets its own (`deadpeer plan`). A container has sysctls of its \
+         own.",
+        policy.detection_time().as_secs_f64()
+    ));
+}
