@@ -7,6 +7,7 @@ mod common;
 mod emit;
 #[allow(unreachable_pub, missing_docs)] // it is what `deadpeer plan --emit rust` prints
 mod emitted;
+mod lab;
 mod limits;
 mod ping;
 mod plans;
