@@ -1,0 +1,145 @@
+//! How deaths look to the peer that is left, and when it learns of them: beside core's prediction.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "in helpers of tests")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use deadpeer_core::{Bound, Keepalive, KeepaliveSeen, Known, Platform, Protection, Set, Settings, detection};
+use deadpeer_lab::{Pair, forget, isolated};
+use deadpeer_os::linux::{settings, sockopt};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// A tick of the kernel, and our own reading of the clock.
+const EARLY: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_millis(500);
+const RTO: Duration = Duration::from_millis(204);
+
+/// Keepalive after 1 s, then each second; `probes` of them.
+fn protect(sock: &TcpStream, probes: u8) -> Keepalive {
+    let second = Duration::from_secs(1);
+    let keepalive = Keepalive::new(second, second, probes).unwrap();
+    let settings = Settings { keepalive: Set::To(keepalive), ..Settings::default() };
+    let applied = settings::apply(sock.as_fd(), &settings).unwrap();
+    assert!(applied.gaps.is_empty(), "{:?}", applied.gaps);
+    keepalive
+}
+
+/// Measures how late the machine wakes a thread, so that a busy one is not taken for a wrong prediction.
+struct Lateness {
+    stop: Sender<()>,
+    worst: JoinHandle<Duration>,
+}
+
+impl Lateness {
+    const NAP: Duration = Duration::from_millis(10);
+
+    fn watch() -> Self {
+        let (stop, stopped) = channel();
+        let worst = thread::spawn(move || {
+            let mut worst = Duration::ZERO;
+            loop {
+                let asleep = Instant::now();
+                if stopped.recv_timeout(Self::NAP) != Err(RecvTimeoutError::Timeout) {
+                    return worst;
+                }
+                worst = worst.max(asleep.elapsed().saturating_sub(Self::NAP));
+            }
+        });
+        Self { stop, worst }
+    }
+
+    fn worst(self) -> Duration {
+        drop(self.stop);
+        self.worst.join().unwrap()
+    }
+}
+
+fn check(seen: Duration, least: Duration, most: Duration, lateness: Lateness) {
+    let late = LATE + lateness.worst();
+    assert!(seen + EARLY >= least, "{seen:?} is earlier than {least:?}");
+    assert!(seen <= most + late, "{seen:?} is later than {most:?} and {late:?}");
+}
+
+/// What poll says within `time`; empty for nothing.
+fn events(sock: &TcpStream, wanted: PollFlags, time: Timespec) -> PollFlags {
+    let mut ready = [PollFd::from_borrowed_fd(sock.as_fd(), wanted)];
+    rustix::io::retry_on_intr(|| poll(&mut ready, Some(&time))).unwrap();
+    ready[0].revents()
+}
+
+#[test]
+fn silence_is_noticed_by_keepalive_when_predicted() {
+    isolated!(|| {
+        let pair = Pair::loopback().unwrap();
+        let heard = Instant::now();
+        let values = protect(&pair.client, 2);
+        let protection = Protection {
+            keepalive: Known::Is(KeepaliveSeen { enabled: true, values: Known::Is(values) }),
+            user_timeout: Known::Is(None),
+            rto_max: Known::Is(None),
+        };
+        let Bound::Within { least, most } = detection(&protection, &Platform::linux(), RTO).idle else {
+            panic!("keepalive notices silence");
+        };
+        let lateness = Lateness::watch();
+        let _severed = pair.sever().unwrap();
+        let error = (&pair.client).read(&mut [0]).unwrap_err();
+        check(heard.elapsed(), least, most, lateness);
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    });
+}
+
+#[test]
+fn a_forgotten_connection_resets_whoever_sends_and_nobody_else() {
+    isolated!(|| {
+        let mut pair = Pair::loopback().unwrap();
+        forget(&pair.server).unwrap();
+        let moment = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+        assert!(events(&pair.client, PollFlags::IN, moment).is_empty(), "nothing is sent by itself");
+        pair.client.write_all(b"hello").unwrap();
+        assert_eq!(pair.client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn the_first_probe_to_a_rebooted_host_is_enough() {
+    isolated!(|| {
+        let mut pair = Pair::loopback().unwrap();
+        let heard = Instant::now();
+        let values = protect(&pair.client, 9);
+        let lateness = Lateness::watch();
+        forget(&pair.server).unwrap();
+        let error = pair.client.read(&mut [0]).unwrap_err();
+        let (least, most) = (values.idle(), Platform::linux().latest(values.idle()));
+        check(heard.elapsed(), least, most, lateness);
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+/// The puzzle of the 10th to 13th probe: a peer that has closed answers probes as long as its FIN-WAIT-2
+/// lasts, here 3 s instead of 60, and the next one is answered by RST.
+#[test]
+fn a_closed_peer_answers_probes_until_its_fin_wait_2_ends() {
+    isolated!(|| {
+        const FIN_WAIT_2: i32 = 3;
+        let Pair { client, server } = Pair::loopback().unwrap();
+        sockopt::set(server.as_fd(), sockopt::TCP_LINGER2, FIN_WAIT_2).unwrap();
+        let values = protect(&client, 2);
+        let lateness = Lateness::watch();
+        let closed = Instant::now();
+        drop(server);
+        let long = Timespec { tv_sec: 20, tv_nsec: 0 };
+        assert!(events(&client, PollFlags::RDHUP, long).contains(PollFlags::RDHUP), "the FIN shows at once");
+        // Without asking for readability, poll wakes only at the end.
+        assert!(events(&client, PollFlags::empty(), long).contains(PollFlags::HUP));
+        let least = Duration::from_secs(FIN_WAIT_2.unsigned_abs().into());
+        let platform = Platform::linux();
+        let most = platform.latest(least) + platform.latest(values.interval());
+        check(closed.elapsed(), least, most, lateness);
+    });
+}
