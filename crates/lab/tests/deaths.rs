@@ -9,8 +9,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use deadpeer_core::{Bound, Keepalive, KeepaliveSeen, Known, Platform, Protection, Set, Settings, detection};
-use deadpeer_lab::{Pair, forget, isolated};
+use deadpeer_core::{Bound, Detection, Keepalive, Platform, Set, Settings, detection};
+use deadpeer_lab::{Pair, fill, forget, isolated};
 use deadpeer_os::linux::{settings, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -27,6 +27,23 @@ fn protect(sock: &TcpStream, probes: u8) -> Keepalive {
     let applied = settings::apply(sock.as_fd(), &settings).unwrap();
     assert!(applied.gaps.is_empty(), "{:?}", applied.gaps);
     keepalive
+}
+
+/// With a user timeout of `timeout` besides.
+fn bound(sock: &TcpStream, timeout: Duration) {
+    let settings = Settings { user_timeout: Set::To(timeout), ..Settings::default() };
+    let applied = settings::apply(sock.as_fd(), &settings).unwrap();
+    assert!(applied.gaps.is_empty(), "{:?}", applied.gaps);
+}
+
+/// By the one formula, for what the socket really has.
+fn predicted(sock: &TcpStream) -> Detection {
+    detection(&settings::read(sock.as_fd()).unwrap(), &Platform::linux(), RTO)
+}
+
+fn range(bound: Bound) -> (Duration, Duration) {
+    let Bound::Within { least, most } = bound else { panic!("{bound:?} is no range") };
+    (least, most)
 }
 
 /// Measures how late the machine wakes a thread, so that a busy one is not taken for a wrong prediction.
@@ -77,15 +94,8 @@ fn silence_is_noticed_by_keepalive_when_predicted() {
     isolated!(|| {
         let pair = Pair::loopback().unwrap();
         let heard = Instant::now();
-        let values = protect(&pair.client, 2);
-        let protection = Protection {
-            keepalive: Known::Is(KeepaliveSeen { enabled: true, values: Known::Is(values) }),
-            user_timeout: Known::Is(None),
-            rto_max: Known::Is(None),
-        };
-        let Bound::Within { least, most } = detection(&protection, &Platform::linux(), RTO).idle else {
-            panic!("keepalive notices silence");
-        };
+        protect(&pair.client, 2);
+        let (least, most) = range(predicted(&pair.client).idle);
         let lateness = Lateness::watch();
         let _severed = pair.sever().unwrap();
         let error = (&pair.client).read(&mut [0]).unwrap_err();
@@ -141,5 +151,51 @@ fn a_closed_peer_answers_probes_until_its_fin_wait_2_ends() {
         let platform = Platform::linux();
         let most = platform.latest(least) + platform.latest(values.interval());
         check(closed.elapsed(), least, most, lateness);
+    });
+}
+
+#[test]
+fn keepalive_misses_data_in_flight_and_a_user_timeout_does_not() {
+    isolated!(|| {
+        let (mut bare, mut bounded) = (Pair::loopback().unwrap(), Pair::loopback().unwrap());
+        let kept = protect(&bare.client, 1);
+        protect(&bounded.client, 1);
+        bound(&bounded.client, Duration::from_secs(3));
+        let (least, most) = range(predicted(&bounded.client).in_flight);
+        let lateness = Lateness::watch();
+        let ends = [bare.client.try_clone().unwrap(), bare.server.try_clone().unwrap()];
+        let _bare = deadpeer_lab::sever(&ends[0], &ends[1]).unwrap();
+        let ends = [bounded.client.try_clone().unwrap(), bounded.server.try_clone().unwrap()];
+        let _bounded = deadpeer_lab::sever(&ends[0], &ends[1]).unwrap();
+        bare.client.write_all(b"hello").unwrap();
+        bounded.client.write_all(b"hello").unwrap();
+        let sent = Instant::now();
+        let error = bounded.client.read(&mut [0]).unwrap_err();
+        check(sent.elapsed(), least, most, lateness);
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        // Keepalive alone would have ended an idle connection by now.
+        assert!(sent.elapsed() > Platform::linux().latest(kept.idle() + kept.interval()));
+        assert!(range(predicted(&bare.client).in_flight).0 > Duration::from_secs(900));
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        assert!(events(&bare.client, PollFlags::IN, now).is_empty(), "retransmissions rule");
+    });
+}
+
+/// A false alarm: the peer's kernel answers every window probe.
+#[test]
+fn a_user_timeout_ends_a_connection_whose_peer_lives_and_reads_slowly() {
+    isolated!(|| {
+        let mut pair = Pair::loopback().unwrap();
+        bound(&pair.client, Duration::from_secs(2));
+        let (least, most) = range(predicted(&pair.client).shut_window);
+        let lateness = Lateness::watch();
+        let before = Instant::now();
+        fill(&pair.client).unwrap();
+        let filled = Instant::now();
+        let error = pair.client.read(&mut [0]).unwrap_err();
+        // The window shuts somewhere while it is filled.
+        assert!(before.elapsed() + EARLY >= least, "{:?}", before.elapsed());
+        check(filled.elapsed().max(least), least, most, lateness);
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
     });
 }
