@@ -6,12 +6,13 @@
 //! |---|---|---|
 //! | the peer's host, or the path | [`sever`]: both sockets [deaf](deafen); [`Network::cut`] | silence |
 //! | the peer's kernel hears nothing | [`deafen`] one socket | its retransmissions and probes, no answers |
+//! | the peer's host reboots; a NAT forgets and refuses | [`forget`] | RST, once it sends |
 //! | the peer's process hangs | [`freeze`] | acknowledgements: its kernel lives |
 //! | the peer reads no more | [`fill`] | a shut window |
 //! | a route | [`Network::unreachable`] | ICMP: unreachable |
 //! | our own cable | [`Network::unplug`] | no carrier |
 //!
-//! Every fault is a value; dropping it heals the fault. A frozen process and a shut window need no privilege;
+//! Every fault is a value; dropping it heals the fault. What is forgotten stays so. A frozen process and a shut window need no privilege;
 //! the others take root's. In an [`isolated!`] test everybody has them.
 //!
 //! ```no_run
@@ -34,6 +35,7 @@
 
 mod cut;
 mod deaf;
+mod forgotten;
 mod frozen;
 mod isolated;
 mod loopback;
@@ -45,6 +47,7 @@ mod unplugged;
 
 pub use cut::{Cut, Direction};
 pub use deaf::{Deaf, Severed, deafen, sever};
+pub use forgotten::forget;
 pub use frozen::{Frozen, freeze};
 pub use isolated::isolated;
 #[doc(hidden)]
