@@ -1,6 +1,7 @@
 //! What can be typed after `deadpeer lab`.
 
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -33,6 +34,9 @@ pub(crate) struct Lab {
     /// Moves the moments at which connections are made against those of the faults.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
+    /// Write the matrix, with a line of time for each fault, to a page that needs no network.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// One JSON object a cell.
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ mod classic;
 mod end;
 mod expect;
 mod fault;
+mod html;
 mod json;
 mod method;
 mod observe;
@@ -15,6 +16,7 @@ mod table;
 
 use std::env;
 use std::error::Error;
+use std::fs;
 use std::io::{self, Write};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,6 +111,10 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
     progress.clear();
     for cell in &mut cells {
         cell.lateness = lateness;
+    }
+    if let Some(path) = &args.html {
+        let written = fs::write(path, html::page(&cells, &classics, lateness));
+        written.map_err(|error| format!("{} can't be written: {error}", path.display()))?;
     }
     unless_closed(write(args, &cells, &classics, lateness))?;
     let interrupted = cancel.load(Ordering::Relaxed);

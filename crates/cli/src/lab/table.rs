@@ -86,7 +86,7 @@ fn coloured(text: String, mark: Mark, terminal: Terminal) -> Field {
 }
 
 /// The median of the runs that noticed, or what came of it otherwise.
-fn measured(cell: &Cell) -> String {
+pub(super) fn measured(cell: &Cell) -> String {
     let time = cell.median().map(seconds).unwrap_or_default();
     match cell.mark() {
         Mark::Noticed if cell.outcomes.len() > 1 => {
@@ -109,7 +109,7 @@ fn measured(cell: &Cell) -> String {
 }
 
 /// What was to be expected.
-fn range(expected: Expected) -> String {
+pub(super) fn range(expected: Expected) -> String {
     match expected {
         Expected::Within { most: Duration::ZERO, .. } => "at once".to_owned(),
         Expected::Within { least, most } => format!("{}–{}", seconds(least), seconds(most)),
@@ -118,7 +118,7 @@ fn range(expected: Expected) -> String {
     }
 }
 
-fn seconds(time: Duration) -> String {
+pub(super) fn seconds(time: Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds < 0.095 => format!("{:.0} ms", seconds * 1e3),
         seconds => format!("{seconds:.1} s"),
