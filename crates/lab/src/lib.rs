@@ -35,6 +35,7 @@
 
 mod cut;
 mod deaf;
+mod foreign;
 mod forgotten;
 mod frozen;
 mod isolated;
@@ -47,6 +48,7 @@ mod unplugged;
 
 pub use cut::{Cut, Direction};
 pub use deaf::{Deaf, Severed, deafen, sever};
+pub use foreign::Foreign;
 pub use forgotten::forget;
 pub use frozen::{Frozen, freeze};
 pub use isolated::isolated;

@@ -2,8 +2,11 @@
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+
+use crate::args::duration;
 
 const HELP: &str = "\
 Every fault is a real one, on real connections of a network namespace that the lab makes for itself; nothing of
@@ -45,6 +48,14 @@ pub(crate) struct Lab {
 /// Other things that the lab does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Put a fault on the connection of a program, and see how long it takes to notice.
+    Prove(Prove),
+    /// Undo a fault when stdin ends.
+    #[command(hide = true)]
+    Undo {
+        /// What to undo.
+        what: Vec<String>,
+    },
     /// Be the far end of a connection (stdin).
     #[command(hide = true)]
     Peer {
@@ -52,4 +63,60 @@ pub(crate) enum Command {
         #[arg(long)]
         beat: bool,
     },
+}
+
+const PROVE_HELP: &str = "\
+It starts the command, waits until it (or a child of it) is connected to --on, and puts the fault on exactly that
+connection. By default only the program's own end is touched: it hears nothing any more. Whatever happens, also
+when this is killed, the fault is undone; the command is ended.
+
+Exit status: 0 noticed in time (or: survived the outage); 1 not; 2 it could not do its job; 130 interrupted.
+
+Rights: CAP_NET_ADMIN for silent, outage and reset; frozen stops the process at the far end of this machine.
+
+Examples:
+  sudo deadpeer lab prove --within 10s --on 127.0.0.1:6379 -- redis-cli SUBSCRIBE news
+  sudo deadpeer lab prove --within 30s --on db:5432 --fault outage:5s -- ./my-server";
+
+/// `deadpeer lab prove`
+#[derive(Debug, Args)]
+#[command(after_help = PROVE_HELP)]
+pub(crate) struct Prove {
+    /// The program has to notice within this.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub within: Duration,
+    /// The address and port that the connection goes to.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub on: String,
+    /// silent, reset, outage:TIME, or frozen.
+    #[arg(long, value_name = "FAULT", default_value = "silent", value_parser = shock)]
+    pub fault: Shock,
+    /// Allow to stop the process at the far end (frozen).
+    #[arg(long)]
+    pub touch_peer: bool,
+    /// How long after it has connected the fault begins.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub after: Duration,
+    /// The program and its arguments.
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// A fault on a connection that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shock {
+    Silent,
+    Frozen,
+    Reset,
+    Outage(Duration),
+}
+
+fn shock(text: &str) -> Result<Shock, String> {
+    match text.split_once(':') {
+        None if text == "silent" => Ok(Shock::Silent),
+        None if text == "frozen" => Ok(Shock::Frozen),
+        None if text == "reset" => Ok(Shock::Reset),
+        Some(("outage", length)) => duration(length).map(Shock::Outage),
+        _ => Err("there are: silent, frozen, reset, outage:5s".to_owned()),
+    }
 }

@@ -37,7 +37,8 @@ fn write(page: &mut String, cells: &[Cell], classics: &[Classic], lateness: Dura
     matrix(page, cells)?;
     if !classics.is_empty() {
         write!(page, "<h2>The classic keepalive settings</h2><p class=soft>Idle, and the peer's host dies.")?;
-        write!(page, "<table><thead><tr><th>idle / interval / probes<th>measured<th>expected<tbody>")?;
+        write!(page, "<div class=scroll><table><thead><tr><th>idle / interval / probes")?;
+        write!(page, "<th>measured<th>expected<tbody>")?;
         for classic in classics {
             let measured = match &classic.outcome {
                 Outcome::Noticed { after, .. } => seconds(*after),
@@ -47,7 +48,7 @@ fn write(page: &mut String, cells: &[Cell], classics: &[Classic], lateness: Dura
             let (least, most) = (seconds(classic.least), seconds(classic.most));
             write!(page, "<tr><th>{}<td>{measured}<td>{least}–{most}", classic.name)?;
         }
-        write!(page, "</table>")?;
+        write!(page, "</table></div>")?;
     }
     write!(page, "<h2>Fault by fault</h2><p class=soft>The red line is the moment of the fault.")?;
     for fault in Fault::ALL {

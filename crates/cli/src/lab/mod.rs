@@ -11,6 +11,7 @@ mod json;
 mod method;
 mod observe;
 mod progress;
+mod prove;
 mod run;
 mod table;
 
@@ -43,8 +44,13 @@ const INSIDE: &str = "DEADPEER_LAB_INSIDE";
 
 /// Runs `deadpeer lab`.
 pub(crate) fn run(args: &Lab) -> Result<Ended, Box<dyn Error>> {
-    if let Some(args::Command::Peer { beat }) = args.command {
-        return end::be_peer(beat).map(|()| Ended::Well).map_err(Into::into);
+    match &args.command {
+        Some(args::Command::Peer { beat }) => {
+            return end::be_peer(*beat).map(|()| Ended::Well).map_err(Into::into);
+        }
+        Some(args::Command::Undo { what }) => return prove::undo(what),
+        Some(args::Command::Prove(args)) => return prove::run(args),
+        None => {}
     }
     if env::var_os(INSIDE).is_some() {
         return inside(args);

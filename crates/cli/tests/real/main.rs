@@ -12,6 +12,7 @@ mod limits;
 mod ping;
 mod plans;
 mod prediction;
+mod prove;
 mod safety;
 mod servers;
 mod verdicts;

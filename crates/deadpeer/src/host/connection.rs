@@ -1,5 +1,6 @@
 //! A connection of this host, with its owner and its protection.
 
+use std::io;
 use std::sync::Arc;
 
 use deadpeer_core::{
@@ -7,6 +8,7 @@ use deadpeer_core::{
 };
 use deadpeer_os::linux::diag::Row;
 
+use super::census::open;
 use super::namespace::Namespace;
 
 /// A process that holds sockets.
@@ -53,6 +55,20 @@ impl Connection {
     /// The system defaults that rule it.
     pub fn platform(&self) -> &Platform {
         self.namespace.platform()
+    }
+
+    /// Ends this connection, whoever owns it: its owner sees ECONNABORTED at once, its peer RST. It takes
+    /// CAP_NET_ADMIN.
+    ///
+    /// # Errors
+    /// The kernel's: EPERM, EOPNOTSUPP (CONFIG_INET_DIAG_DESTROY), ENOENT when it is gone.
+    #[doc(alias = "SOCK_DESTROY")]
+    pub fn destroy(&self) -> io::Result<()> {
+        let mut diag = open(&self.namespace).map_err(io::Error::other)?;
+        diag.destroy(&self.row).map_err(|error| match error.refusal() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::other(error),
+        })
     }
 
     /// How long its peer's death would go unnoticed.

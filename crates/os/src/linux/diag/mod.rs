@@ -114,6 +114,18 @@ impl Diag {
         }
     }
 
+    /// Ends a connection, whoever owns it: its owner sees ECONNABORTED at once, its peer RST.
+    ///
+    /// # Errors
+    /// EPERM without CAP_NET_ADMIN, EOPNOTSUPP without CONFIG_INET_DIAG_DESTROY, ENOENT when it is gone.
+    #[doc(alias = "SOCK_DESTROY")]
+    pub fn destroy(&mut self, row: &Row) -> Result<(), Error> {
+        const DESTROY: u16 = 21;
+        let family = if row.local.is_ipv4() { Family::V4 } else { Family::V6 };
+        let request = Request::new(DESTROY, Request::ACK).fixed(&request(family, States::ALL, Some(row)));
+        self.socket.exchange(request, Finish::Done, |_| Ok(())).map(drop)
+    }
+
     /// Looks at one socket again; `None` when it is gone, or its addresses belong to another by now.
     ///
     /// # Errors
