@@ -7,6 +7,7 @@
 mod bars;
 mod contest;
 mod guard;
+mod heartbeat;
 mod hold;
 mod holders;
 mod machine;
@@ -33,6 +34,8 @@ pub(crate) enum Bench {
     Probe(probe::Probe),
     /// Guarded streams beside bare ones
     Guard(guard::Guard),
+    /// The heartbeat's state machine, and the roster beside tokio's timers
+    Heartbeat(heartbeat::Beat),
     /// Hold connections until stdin ends: for the other benchmarks
     #[command(subcommand, hide = true)]
     Hold(hold::Hold),
@@ -44,6 +47,7 @@ impl Bench {
             Self::Scan(scan) => in_namespace(scan.deadpeer.as_deref(), |programs| scan.run(programs)),
             Self::Probe(probe) => in_namespace(probe.deadpeer.as_deref(), |programs| probe.run(programs)),
             Self::Guard(guard) => guard.run(),
+            Self::Heartbeat(beat) => beat.run(),
             Self::Hold(hold) => hold.run().map(|()| ExitCode::SUCCESS),
         }
     }

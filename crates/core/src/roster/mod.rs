@@ -212,11 +212,12 @@ impl Default for Roster {
     }
 }
 
-/// Free entries have no tolerance, and are never over.
+/// Free entries have no tolerance, and are never over. One that was seen by a clock a little ahead of ours is not
+/// silent.
 #[inline]
 const fn is_over(now: u32, seen: u32, tolerance: u32) -> bool {
     // Whole milliseconds were cut off at both ends: one more makes up for the first.
-    (tolerance != 0) & (now.wrapping_sub(seen) > tolerance)
+    (tolerance != 0) & (now.wrapping_sub(seen).cast_signed() > tolerance.cast_signed())
 }
 
 /// Milliseconds, wrapping.

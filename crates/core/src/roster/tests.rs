@@ -107,3 +107,12 @@ fn an_entry_is_small() {
     let bytes = (roster.seen.len() + roster.tolerance.len() + roster.generation.len()) * 4;
     assert!(bytes <= 16 * roster.len());
 }
+
+#[test]
+fn a_sign_of_life_by_a_clock_ahead_of_ours_is_no_death() {
+    let at = |ms| Instant::from_origin(Duration::from_millis(ms));
+    let mut roster = Roster::new();
+    let slot = roster.insert(Duration::from_secs(1), at(5_010));
+    roster.sweep(at(5_000), |slot, _| panic!("{slot:?} is alive"));
+    assert!(roster.seen(slot, at(5_020)));
+}
