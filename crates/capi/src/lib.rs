@@ -1,0 +1,41 @@
+//! deadpeer for C: the functions of `include/deadpeer.h`, which is made of this code.
+//!
+//! - `error`: failures and panics become a number and a text;
+//! - `handles`: objects behind handles, none of which can be misused;
+//! - `plain`: structures that grow with their versions;
+//! - the others: a few functions each, with their structures, over the library.
+//!
+//! The types have the names that C sees.
+#![cfg(target_os = "linux")]
+#![allow(non_camel_case_types)]
+#![allow(unreachable_pub, reason = "the linker reaches what is `no_mangle`, the header what is `repr(C)`")]
+
+mod apply;
+mod diagnose;
+mod error;
+mod handles;
+mod heartbeat;
+mod loss;
+mod plain;
+mod policy;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::{CStr, c_char};
+
+/// A time that never comes.
+pub const DEADPEER_NEVER: i64 = -1;
+/// A number that the system does not tell.
+pub const DEADPEER_UNKNOWN: i64 = -2;
+
+const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+    Ok(version) => version,
+    Err(_) => c"",
+};
+
+/// The version of the library that is loaded: "0.1.0".
+#[unsafe(no_mangle)]
+pub extern "C" fn deadpeer_version() -> *const c_char {
+    VERSION.as_ptr()
+}
