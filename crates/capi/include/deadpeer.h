@@ -48,6 +48,54 @@ typedef int deadpeer_socket_t;
 // The most gaps that a `deadpeer_applied` has room for: one for each option that is set.
 #define DEADPEER_GAPS 8
 
+// What happened to the peer, as far as it can be told.
+typedef enum deadpeer_loss {
+  // The connection has not ended as far as this system knows.
+  DEADPEER_LOSS_NONE = 0,
+  // The peer closed the connection (FIN).
+  DEADPEER_LOSS_CLOSED = 1,
+  // It answered with a reset (RST): killed, rebooted, or it closed with our data unread.
+  DEADPEER_LOSS_RESET = 2,
+  // Nothing came from it while nothing was in flight: its host or the way to it is dead.
+  DEADPEER_LOSS_SILENT_IDLE = 3,
+  // It acknowledged nothing of what was sent: its host or the way to it is dead.
+  DEADPEER_LOSS_SILENT_IN_FLIGHT = 4,
+  // Its kernel answered, but its window stayed shut for the user timeout: it lives and reads nothing.
+  DEADPEER_LOSS_WINDOW_SHUT = 5,
+  // The network said that it can't be reached.
+  DEADPEER_LOSS_UNREACHABLE = 6,
+  // The connection was ended on this host, by its owner or its administrator.
+  DEADPEER_LOSS_ABORTED_HERE = 7,
+  // Its heartbeats stopped: its host, the way to it, or its application is dead.
+  DEADPEER_LOSS_HEARTBEAT_MISSED = 8,
+  // Something that this version has no number for: see the text.
+  DEADPEER_LOSS_OTHER = 99,
+} deadpeer_loss;
+
+// Who noticed.
+typedef enum deadpeer_mechanism {
+  // Nobody: the connection has not ended as far as this system knows.
+  DEADPEER_MECHANISM_NONE = 0,
+  // The peer's FIN.
+  DEADPEER_MECHANISM_END_OF_FILE = 1,
+  // The peer's RST.
+  DEADPEER_MECHANISM_RESET = 2,
+  // Keepalive probes that went unanswered.
+  DEADPEER_MECHANISM_KEEPALIVE = 3,
+  // The bound on unacknowledged data (TCP_USER_TIMEOUT).
+  DEADPEER_MECHANISM_USER_TIMEOUT = 4,
+  // Retransmissions, or probes of a shut window, used up.
+  DEADPEER_MECHANISM_RETRANSMISSIONS = 5,
+  // An ICMP message, or a route that is gone.
+  DEADPEER_MECHANISM_ICMP = 6,
+  // The application's own heartbeat.
+  DEADPEER_MECHANISM_HEARTBEAT = 7,
+  // Somebody on this host.
+  DEADPEER_MECHANISM_LOCAL = 8,
+  // Something that this version has no number for: see the text.
+  DEADPEER_MECHANISM_OTHER = 99,
+} deadpeer_mechanism;
+
 // What is to be thought of a connection; the worst has the highest number.
 typedef enum deadpeer_verdict {
   // Something that this version has no number for: see the word.
@@ -107,54 +155,6 @@ typedef enum deadpeer_cause {
   // It waits for connections.
   DEADPEER_CAUSE_LISTENING = 16,
 } deadpeer_cause;
-
-// What happened to the peer, as far as it can be told.
-typedef enum deadpeer_loss {
-  // The connection has not ended as far as this system knows.
-  DEADPEER_LOSS_NONE = 0,
-  // The peer closed the connection (FIN).
-  DEADPEER_LOSS_CLOSED = 1,
-  // It answered with a reset (RST): killed, rebooted, or it closed with our data unread.
-  DEADPEER_LOSS_RESET = 2,
-  // Nothing came from it while nothing was in flight: its host or the way to it is dead.
-  DEADPEER_LOSS_SILENT_IDLE = 3,
-  // It acknowledged nothing of what was sent: its host or the way to it is dead.
-  DEADPEER_LOSS_SILENT_IN_FLIGHT = 4,
-  // Its kernel answered, but its window stayed shut for the user timeout: it lives and reads nothing.
-  DEADPEER_LOSS_WINDOW_SHUT = 5,
-  // The network said that it can't be reached.
-  DEADPEER_LOSS_UNREACHABLE = 6,
-  // The connection was ended on this host, by its owner or its administrator.
-  DEADPEER_LOSS_ABORTED_HERE = 7,
-  // Its heartbeats stopped: its host, the way to it, or its application is dead.
-  DEADPEER_LOSS_HEARTBEAT_MISSED = 8,
-  // Something that this version has no number for: see the text.
-  DEADPEER_LOSS_OTHER = 99,
-} deadpeer_loss;
-
-// Who noticed.
-typedef enum deadpeer_mechanism {
-  // Nobody: the connection has not ended as far as this system knows.
-  DEADPEER_MECHANISM_NONE = 0,
-  // The peer's FIN.
-  DEADPEER_MECHANISM_END_OF_FILE = 1,
-  // The peer's RST.
-  DEADPEER_MECHANISM_RESET = 2,
-  // Keepalive probes that went unanswered.
-  DEADPEER_MECHANISM_KEEPALIVE = 3,
-  // The bound on unacknowledged data (TCP_USER_TIMEOUT).
-  DEADPEER_MECHANISM_USER_TIMEOUT = 4,
-  // Retransmissions, or probes of a shut window, used up.
-  DEADPEER_MECHANISM_RETRANSMISSIONS = 5,
-  // An ICMP message, or a route that is gone.
-  DEADPEER_MECHANISM_ICMP = 6,
-  // The application's own heartbeat.
-  DEADPEER_MECHANISM_HEARTBEAT = 7,
-  // Somebody on this host.
-  DEADPEER_MECHANISM_LOCAL = 8,
-  // Something that this version has no number for: see the text.
-  DEADPEER_MECHANISM_OTHER = 99,
-} deadpeer_mechanism;
 
 // What `deadpeer_heartbeat_poll` tells.
 typedef enum deadpeer_event_kind {
@@ -217,6 +217,23 @@ typedef struct deadpeer_heartbeat deadpeer_heartbeat;
 // A policy: see `deadpeer_policy_new`.
 typedef struct deadpeer_policy deadpeer_policy;
 
+// What is wanted of a connection; the input of `deadpeer_policy_new`. Set what you don't want to 0.
+typedef struct deadpeer_goals {
+  // `sizeof(deadpeer_goals)`.
+  size_t size;
+  // A death is noticed within this time, milliseconds. Needed.
+  uint64_t detect_ms;
+  // An outage this long must not end a healthy connection, milliseconds; 0: a third of `detect_ms`.
+  uint64_t survive_ms;
+  // A NAT or firewall on the way forgets connections that are idle for this long, milliseconds; 0: none
+  // does.
+  uint64_t mapping_timeout_ms;
+  // Upper bound for probes and their answers on an idle connection, bytes of IP packets; 0: none.
+  uint64_t bytes_per_day;
+  // Not 0: the peer may keep its window shut for long and must live. This forbids a user timeout.
+  int slow_readers;
+} deadpeer_goals;
+
 // A range of times.
 typedef struct deadpeer_range {
   // Not before: milliseconds, `DEADPEER_NEVER` or `DEADPEER_UNKNOWN`.
@@ -260,6 +277,31 @@ typedef struct deadpeer_applied {
   // What the system did not take.
   struct deadpeer_gap gaps[DEADPEER_GAPS];
 } deadpeer_applied;
+
+// Why a connection has ended, and who noticed.
+typedef struct deadpeer_peer_lost {
+  // `sizeof(deadpeer_peer_lost)`, set by the caller; what was filled in, set by the library.
+  size_t size;
+  // What happened.
+  enum deadpeer_loss cause;
+  // Who noticed.
+  enum deadpeer_mechanism noticed_by;
+  // How long ago anything last came from the peer when the end was noticed, milliseconds, or
+  // `DEADPEER_UNKNOWN`.
+  int64_t silent_ms;
+  // Bytes written that the peer has not acknowledged, or `DEADPEER_UNKNOWN`. It bounds what the peer's
+  // kernel may lack; what its application has processed nobody knows.
+  int64_t unacknowledged;
+  // The system's error number (`ETIMEDOUT` …), or 0. **It is gone from the socket**: the next read says
+  // "end of file".
+  int error;
+  // The cause as a word that stays: "silent-idle".
+  char cause_word[32];
+  // The mechanism as a word that stays: "keepalive".
+  char noticed_by_word[32];
+  // All of it as a sentence: "the peer fell silent while the connection was idle, 10 s ago (keepalive)".
+  char text[192];
+} deadpeer_peer_lost;
 
 // What each of the classic methods says of a connection, and what follows from all of them.
 typedef struct deadpeer_diagnosis {
@@ -309,31 +351,6 @@ typedef struct deadpeer_diagnosis {
   char evidence[256];
 } deadpeer_diagnosis;
 
-// Why a connection has ended, and who noticed.
-typedef struct deadpeer_peer_lost {
-  // `sizeof(deadpeer_peer_lost)`, set by the caller; what was filled in, set by the library.
-  size_t size;
-  // What happened.
-  enum deadpeer_loss cause;
-  // Who noticed.
-  enum deadpeer_mechanism noticed_by;
-  // How long ago anything last came from the peer when the end was noticed, milliseconds, or
-  // `DEADPEER_UNKNOWN`.
-  int64_t silent_ms;
-  // Bytes written that the peer has not acknowledged, or `DEADPEER_UNKNOWN`. It bounds what the peer's
-  // kernel may lack; what its application has processed nobody knows.
-  int64_t unacknowledged;
-  // The system's error number (`ETIMEDOUT` …), or 0. **It is gone from the socket**: the next read says
-  // "end of file".
-  int error;
-  // The cause as a word that stays: "silent-idle".
-  char cause_word[32];
-  // The mechanism as a word that stays: "keepalive".
-  char noticed_by_word[32];
-  // All of it as a sentence: "the peer fell silent while the connection was idle, 10 s ago (keepalive)".
-  char text[192];
-} deadpeer_peer_lost;
-
 // Something that happened.
 typedef struct deadpeer_event {
   // `sizeof(deadpeer_event)`, set by the caller; what was filled in, set by the library.
@@ -350,23 +367,6 @@ typedef struct deadpeer_event {
   size_t length;
 } deadpeer_event;
 
-// What is wanted of a connection; the input of `deadpeer_policy_new`. Set what you don't want to 0.
-typedef struct deadpeer_goals {
-  // `sizeof(deadpeer_goals)`.
-  size_t size;
-  // A death is noticed within this time, milliseconds. Needed.
-  uint64_t detect_ms;
-  // An outage this long must not end a healthy connection, milliseconds; 0: a third of `detect_ms`.
-  uint64_t survive_ms;
-  // A NAT or firewall on the way forgets connections that are idle for this long, milliseconds; 0: none
-  // does.
-  uint64_t mapping_timeout_ms;
-  // Upper bound for probes and their answers on an idle connection, bytes of IP packets; 0: none.
-  uint64_t bytes_per_day;
-  // Not 0: the peer may keep its window shut for long and must live. This forbids a user timeout.
-  int32_t slow_readers;
-} deadpeer_goals;
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -374,147 +374,6 @@ extern "C" {
 // The version of the library that is loaded: "0.1.0".
 const char *deadpeer_version(void);
 
-// Plans a policy for this system, applies it to a TCP socket, and reads back what the system took.
-//
-// Sockets that a listener accepts later inherit the settings from it on Linux; those that it has accepted
-// already do not. `applied` may be NULL where only the number of gaps matters.
-//
-// Returns the number of gaps: 0 when the system took all of it. Negative: nothing can keep this policy here
-// (`DEADPEER_STATUS_UNREACHABLE`), or the socket takes no such settings (`DEADPEER_STATUS_SYSTEM`).
-//
-// Safety: `socket` is not closed meanwhile; `applied` is null or points to a structure whose `size` is right.
-int deadpeer_apply(deadpeer_socket_t socket,
-                   const struct deadpeer_policy *policy,
-                   struct deadpeer_applied *applied);
-
-// Looks at a connected TCP socket in every way that neither reads nor writes nor waits.
-//
-// What none of them can see: whether a silent peer lives. Only waiting for the timers tells
-// (`deadpeer_lost`), and whether the peer's application works, only a heartbeat.
-//
-// Returns 1 when the connection has ended, with `lost` filled in as `deadpeer_lost` does it; else 0. `lost`
-// may be NULL.
-//
-// Safety: `socket` is not closed meanwhile; `diagnosis` and `lost` are null or point to structures whose `size` is
-// right.
-int deadpeer_diagnose(deadpeer_socket_t socket,
-                      struct deadpeer_diagnosis *diagnosis,
-                      struct deadpeer_peer_lost *lost);
-
-// Why the last call that failed on this thread failed, as a sentence in English; "" if none has. Successful
-// calls leave it alone. The text stays where it is until the next call fails on this thread.
-const char *deadpeer_last_error(void);
-
-// The system's error number of the last call that failed on this thread; 0 if no system call failed.
-int deadpeer_last_errno(void);
-
-// Starts one side of a session of deadpeer's own protocol: heartbeats, messages and a goodbye, over any byte
-// stream whose other end speaks it too. A heartbeat notices what no socket option can: a peer whose kernel
-// answers while its program hangs.
-//
-// It owns no socket. The caller's loop, whatever it waits with:
-//
-// 1. what arrived goes to `deadpeer_heartbeat_input`;
-// 2. then, and at the deadline, `deadpeer_heartbeat_poll` until it returns 0;
-// 3. `deadpeer_heartbeat_output` says what to write; `deadpeer_heartbeat_written` how much of it was;
-// 4. wait for the socket to be readable (and writable, if something is left), for
-//    `deadpeer_heartbeat_next_deadline_ms` at most. Read before you poll: after a pause of your own program
-//    the peer's beats wait in the socket.
-//
-// The policy decides how often the two beat, and when silence is a loss. `id` says who this side is, in
-// UTF-8, at most 64 bytes; NULL: nobody.
-//
-// Returns NULL on failure, as when no heartbeat can keep the policy. Free it with `deadpeer_heartbeat_free`.
-//
-// Safety: `id` is null or ends with a zero.
-struct deadpeer_heartbeat *deadpeer_heartbeat_open(const struct deadpeer_policy *policy,
-                                                   const char *id);
-
-// Takes bytes that arrived from the peer, in any portions; they are copied. Then poll. Returns 0.
-//
-// Safety: `bytes` points to `length` bytes, or is null where `length` is 0.
-int deadpeer_heartbeat_input(struct deadpeer_heartbeat *heartbeat,
-                             const uint8_t *bytes,
-                             size_t length);
-
-// Tells what happened, one event a call, and decides what is to be sent now.
-//
-// Returns 1 with `event` filled in, 0 when there is nothing more to tell. On failure the session can't go on:
-// the peer sent what it may not (`DEADPEER_STATUS_PROTOCOL`), or offers beats too slow for the policy
-// (`DEADPEER_STATUS_UNREACHABLE`). A goodbye that says so is in the output then: write it, and close.
-//
-// Safety: `event` is null or points to a structure whose `size` is right.
-int deadpeer_heartbeat_poll(struct deadpeer_heartbeat *heartbeat,
-                            struct deadpeer_event *event);
-
-// What is to be written to the peer: sets `*bytes` and returns how many there are; 0 when nothing waits, and
-// on failure. They stay until the next call with this heartbeat.
-//
-// Safety: `bytes` is null or points to a pointer.
-size_t deadpeer_heartbeat_output(struct deadpeer_heartbeat *heartbeat,
-                                 const uint8_t **bytes);
-
-// The first `length` bytes of the output were written. Returns 0.
-int deadpeer_heartbeat_written(struct deadpeer_heartbeat *heartbeat, size_t length);
-
-// Appends a message of at most 65536 bytes to the output. Returns 0; `DEADPEER_STATUS_PROTOCOL` before the
-// peer has greeted and after a goodbye; `DEADPEER_STATUS_FULL` while 256 KiB wait to be written.
-//
-// Safety: `bytes` points to `length` bytes, or is null where `length` is 0.
-int deadpeer_heartbeat_send(struct deadpeer_heartbeat *heartbeat,
-                            const uint8_t *bytes,
-                            size_t length);
-
-// Appends a goodbye: why (a `deadpeer_reason`), and when the peer may connect again, milliseconds; 0 leaves
-// that open. Write the output and close; or, where this side spoke first, read on until the peer's goodbye.
-// Returns 0.
-int deadpeer_heartbeat_bye(struct deadpeer_heartbeat *heartbeat,
-                           int reason,
-                           uint64_t back_in_ms);
-
-// When to poll if nothing arrives before: milliseconds from now, fit for poll(2), select(2) and epoll_wait(2).
-// `INT_MAX` when the session is over.
-int deadpeer_heartbeat_next_deadline_ms(const struct deadpeer_heartbeat *heartbeat);
-
-// Frees a heartbeat, without a goodbye. NULL is allowed. Returns 0, or `DEADPEER_STATUS_INVALID`.
-int deadpeer_heartbeat_free(struct deadpeer_heartbeat *heartbeat);
-
-// Waits up to `timeout_ms` milliseconds for the system to know that the peer is gone or has closed. Data
-// that comes neither ends the wait nor is read. 0 does not wait, negative waits for ever.
-//
-// Returns 1 with `lost` filled in, or 0 when nothing is known within that time. `lost` may be NULL. A
-// pending error is taken from the socket and told in `lost`: keep it.
-//
-// Safety: `socket` is not closed meanwhile; `lost` is null or points to a structure whose `size` is right.
-int deadpeer_lost(deadpeer_socket_t socket,
-                  int64_t timeout_ms,
-                  struct deadpeer_peer_lost *lost);
-
-// Explains the error number with which recv(2), send(2) or their like failed on `socket`, or which
-// `SO_ERROR` said. Ask before the socket is closed.
-//
-// Returns 1 with `lost` filled in when that error ends a connection, and 0 when it does not (`EINTR`,
-// `EAGAIN`, `EPIPE` after one's own shutdown). `lost` may be NULL.
-//
-// Safety: `socket` is not closed meanwhile; `lost` is null or points to a structure whose `size` is right.
-int deadpeer_explain(deadpeer_socket_t socket,
-                     int error,
-                     struct deadpeer_peer_lost *lost);
-
-// Makes a policy of what is wanted. One that contradicts itself can't be made.
-//
-// A policy is never changed: share it between threads and connections, and free it with
-// `deadpeer_policy_free`.
-//
-// Returns NULL on failure: `deadpeer_last_error()` says what contradicts what.
-//
-// Safety: `goals` is null or points to a structure whose `size` is right.
-struct deadpeer_policy *deadpeer_policy_new(const struct deadpeer_goals *goals);
-
-// Frees a policy. NULL is allowed. Whatever was made with the policy lives on. Returns 0, or
-// `DEADPEER_STATUS_INVALID`.
-int32_t deadpeer_policy_free(struct deadpeer_policy *policy);
-
 // Why the last call that failed on this thread failed, as a sentence in English; "" if none has. Successful
 // calls leave it alone. The text stays where it is until the next call fails on this thread.
 const char *deadpeer_last_error(void);
@@ -534,7 +393,7 @@ struct deadpeer_policy *deadpeer_policy_new(const struct deadpeer_goals *goals);
 
 // Frees a policy. NULL is allowed. Whatever was made with the policy lives on. Returns 0, or
 // `DEADPEER_STATUS_INVALID`.
-int32_t deadpeer_policy_free(struct deadpeer_policy *policy);
+int deadpeer_policy_free(struct deadpeer_policy *policy);
 
 // Plans a policy for this system, applies it to a TCP socket, and reads back what the system took.
 //

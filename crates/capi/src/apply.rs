@@ -92,7 +92,7 @@ fn told(applied: &Applied) -> deadpeer_applied {
     let keepalive = now.active_keepalive();
     let or_off = |time: Option<Option<Duration>>| match time {
         Some(set) => set.map_or(0, millis),
-        None => crate::DEADPEER_UNKNOWN,
+        None => crate::plain::DEADPEER_UNKNOWN,
     };
     let predicted = detection(now, &sysctl::platform(), Plan::RTO);
     let mut gaps = [gap(None); DEADPEER_GAPS];

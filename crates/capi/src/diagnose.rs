@@ -166,7 +166,7 @@ fn told(seen: &Diagnosis) -> deadpeer_diagnosis {
         unanswered_ms: facts.silence().map_or(0, |silence| crate::plain::millis(silence.over)),
         round_trip_us: facts
             .rtt
-            .map_or(crate::DEADPEER_UNKNOWN, |rtt| i64::try_from(rtt.as_micros()).unwrap_or(i64::MAX)),
+            .map_or(crate::plain::DEADPEER_UNKNOWN, |rtt| i64::try_from(rtt.as_micros()).unwrap_or(i64::MAX)),
         unacknowledged: i64::from(facts.in_flight) + i64::from(facts.unsent),
         unread: facts.unread.into(),
         pending_error: seen.pending_error.or(peeked).unwrap_or(0),

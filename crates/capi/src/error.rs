@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// What a function returns when it fails. `deadpeer_last_error()` has the text.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "for C to use")]
 pub enum deadpeer_status {
     /// No failure.
     Ok = 0,

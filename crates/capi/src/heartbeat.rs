@@ -48,6 +48,7 @@ pub enum deadpeer_event_kind {
 /// Why a side leaves.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "for C to use")]
 pub enum deadpeer_reason {
     /// It is done.
     Done = 0,
@@ -373,7 +374,8 @@ pub extern "C" fn deadpeer_heartbeat_written(heartbeat: *mut deadpeer_heartbeat,
         HEARTBEATS.with(heartbeat, |heartbeat| {
             let waiting = heartbeat.waiting().len();
             if length > waiting {
-                let text = format_args!("{length} bytes can't have been written: only {waiting} were waiting");
+                let text =
+                    format_args!("{length} bytes can't have been written: only {waiting} were waiting");
                 return Err(Error::invalid(text));
             }
             heartbeat.written += length;

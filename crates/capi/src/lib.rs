@@ -21,21 +21,4 @@ mod policy;
 mod socket;
 #[cfg(test)]
 mod tests;
-
-use std::ffi::{CStr, c_char};
-
-/// A time that never comes.
-pub const DEADPEER_NEVER: i64 = -1;
-/// A number that the system does not tell.
-pub const DEADPEER_UNKNOWN: i64 = -2;
-
-const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
-    Ok(version) => version,
-    Err(_) => c"",
-};
-
-/// The version of the library that is loaded: "0.1.0".
-#[unsafe(no_mangle)]
-pub extern "C" fn deadpeer_version() -> *const c_char {
-    VERSION.as_ptr()
-}
+mod version;

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use library::{Loss, Mechanism, PeerLost, lost_within};
 
-use crate::DEADPEER_UNKNOWN;
 use crate::error::{Error, status};
-use crate::plain::{Out, known_millis, plain, text};
+use crate::plain::{DEADPEER_UNKNOWN, Out, known_millis, plain, text};
 use crate::socket::{borrow, deadpeer_socket_t};
 
 /// What happened to the peer, as far as it can be told.

@@ -9,7 +9,11 @@ use std::mem::size_of;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::{DEADPEER_NEVER, DEADPEER_UNKNOWN};
+
+/// A time that never comes.
+pub const DEADPEER_NEVER: i64 = -1;
+/// A number that the system does not tell.
+pub const DEADPEER_UNKNOWN: i64 = -2;
 
 /// More than any version will ever have.
 const ABSURD: usize = 64 * 1024;

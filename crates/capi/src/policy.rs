@@ -1,5 +1,6 @@
 //! What is wanted.
 
+use std::ffi::c_int;
 use std::time::Duration;
 
 use library::Policy;
@@ -26,10 +27,10 @@ pub struct deadpeer_goals {
     /// Upper bound for probes and their answers on an idle connection, bytes of IP packets; 0: none.
     pub bytes_per_day: u64,
     /// Not 0: the peer may keep its window shut for long and must live. This forbids a user timeout.
-    pub slow_readers: i32,
+    pub slow_readers: c_int,
 }
 
-plain!(deadpeer_goals, ends with slow_readers: i32);
+plain!(deadpeer_goals, ends with slow_readers: c_int);
 
 /// Makes a policy of what is wanted. One that contradicts itself can't be made.
 ///
@@ -55,7 +56,7 @@ pub unsafe extern "C" fn deadpeer_policy_new(goals: *const deadpeer_goals) -> *m
 /// Frees a policy. NULL is allowed. Whatever was made with the policy lives on. Returns 0, or
 /// `DEADPEER_STATUS_INVALID`.
 #[unsafe(no_mangle)]
-pub extern "C" fn deadpeer_policy_free(policy: *mut deadpeer_policy) -> i32 {
+pub extern "C" fn deadpeer_policy_free(policy: *mut deadpeer_policy) -> c_int {
     status(|| POLICIES.remove(policy).map(|()| 0))
 }
 
@@ -67,7 +68,9 @@ pub struct deadpeer_policy {
 
 fn policy(goals: &deadpeer_goals) -> Result<Policy, Error> {
     if goals.detect_ms == 0 {
-        return Err(Error::invalid("deadpeer_goals.detect_ms is 0: say within which time a death is noticed"));
+        return Err(Error::invalid(
+            "deadpeer_goals.detect_ms is 0: say within which time a death is noticed",
+        ));
     }
     let wanted = |ms: u64| (ms != 0).then_some(Duration::from_millis(ms));
     let mut builder = Policy::detect(Duration::from_millis(goals.detect_ms));

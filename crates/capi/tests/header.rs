@@ -13,7 +13,7 @@ use common::{CAPI, built, root, tool};
 
 /// In the order that a reader wants them.
 const SOURCES: [&str; 9] =
-    ["lib", "socket", "error", "plain", "policy", "apply", "loss", "diagnose", "heartbeat"];
+    ["version", "socket", "error", "plain", "policy", "apply", "loss", "diagnose", "heartbeat"];
 
 fn header() -> String {
     let crate_dir = Path::new(CAPI);
@@ -51,7 +51,10 @@ fn declared() -> BTreeSet<String> {
         let name = before.rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap();
         name.starts_with("deadpeer_").then(|| name.to_owned())
     };
-    code.split('(').filter_map(name).collect()
+    let names: Vec<String> = code.split('(').filter_map(name).collect();
+    let different: BTreeSet<String> = names.iter().cloned().collect();
+    assert_eq!(names.len(), different.len(), "declared twice: {names:?}");
+    different
 }
 
 #[test]
@@ -85,7 +88,11 @@ fn the_header_compiles_as_c_and_as_cpp() {
         let standard = format!("-std={standard}");
         command.args(["-x", language, &standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
         let output = command.arg("-fsyntax-only").arg(&include).output().unwrap();
-        assert!(output.status.success(), "{language} {standard}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{language} {standard}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -111,8 +118,11 @@ fn an_installed_library_is_found_by_pkg_config() {
     let Some(mut cc) = tool("cc") else { return };
     let program = prefix.path().join("version");
     let source = prefix.path().join("version.c");
-    fs::write(&source, "#include <deadpeer.h>\n#include <stdio.h>\nint main(void) { puts(deadpeer_version()); }")
-        .unwrap();
+    fs::write(
+        &source,
+        "#include <deadpeer.h>\n#include <stdio.h>\nint main(void) { puts(deadpeer_version()); }",
+    )
+    .unwrap();
     let flags = String::from_utf8(flags.stdout).unwrap();
     let compiled = cc.arg(&source).arg("-o").arg(&program).args(flags.split_whitespace()).status().unwrap();
     assert!(compiled.success(), "{flags}");

@@ -39,20 +39,25 @@ pub(crate) fn built() -> &'static Built {
 
 /// A tool, or a visible skip where it is missing.
 pub(crate) fn tool(name: &'static str) -> Option<Command> {
-    let asked =
-        Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let asked = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     match asked {
         Ok(status) if status.success() => Some(Command::new(name)),
-        Ok(status) => missing(name, io::Error::other(format!("{name} --version: {status}"))),
-        Err(error) => missing(name, error),
+        Ok(status) => {
+            missing(name, io::Error::other(format!("{name} --version: {status}")));
+            None
+        }
+        Err(error) => {
+            missing(name, error);
+            None
+        }
     }
 }
 
-fn missing<T>(tool: &'static str, why: io::Error) -> Option<T> {
+/// The test that this thread runs is skipped: it says so, or fails where that is not allowed.
+pub(crate) fn missing(what: &str, why: io::Error) {
     let thread = std::thread::current();
-    let why = io::Error::new(why.kind(), format!("{tool}: {why}"));
-    skip(thread.name().unwrap_or("a test"), &Unavailable { needs: "tools for C, C++ and Python", why });
-    None
+    let why = io::Error::new(why.kind(), format!("{what}: {why}"));
+    skip(thread.name().unwrap_or("a test"), &Unavailable { needs: "this test needs tools", why });
 }
 
 /// Compiles crates/capi/examples/`source` against the shared library, as docs/c.md says, without warnings.
