@@ -266,7 +266,8 @@ typedef struct deadpeer_applied {
   int64_t keepalive_probes;
   // The bound on unacknowledged data (TCP_USER_TIMEOUT); 0: none.
   int64_t user_timeout_ms;
-  // The largest distance of retransmissions that was set for this socket (TCP_RTO_MAX_MS); 0: none.
+  // The largest distance of retransmissions (TCP_RTO_MAX_MS), where a socket has one of its own (Linux
+  // 6.15); else 0 or `DEADPEER_UNKNOWN`.
   int64_t rto_max_ms;
   // How long a silent peer goes unnoticed while nothing is in flight.
   struct deadpeer_range idle;

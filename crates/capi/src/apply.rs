@@ -42,7 +42,8 @@ pub struct deadpeer_applied {
     pub keepalive_probes: i64,
     /// The bound on unacknowledged data (TCP_USER_TIMEOUT); 0: none.
     pub user_timeout_ms: i64,
-    /// The largest distance of retransmissions that was set for this socket (TCP_RTO_MAX_MS); 0: none.
+    /// The largest distance of retransmissions (TCP_RTO_MAX_MS), where a socket has one of its own (Linux
+    /// 6.15); else 0 or `DEADPEER_UNKNOWN`.
     pub rto_max_ms: i64,
     /// How long a silent peer goes unnoticed while nothing is in flight.
     pub idle: deadpeer_range,

@@ -5,7 +5,6 @@ use std::os::fd::BorrowedFd;
 use crate::error::Error;
 
 /// The system's handle of a socket: a file descriptor; on Windows a `SOCKET`. The header defines it.
-
 pub type deadpeer_socket_t = std::ffi::c_int;
 
 /// The caller's socket, for as long as one call takes.

@@ -3,63 +3,15 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
+use common::running::{GOALS, Running, checked};
 use common::{CAPI, built, example, tool};
-use deadpeer_lab::{Direction, Network, Place, Program, isolated};
-
-/// Detect within so many seconds, survive so many.
-const GOALS: [&str; 2] = ["6", "1"];
-
-/// A program that runs on a host of the network, and its lines.
-struct Running {
-    program: Program,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn on(network: &Network, place: Place, program: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(program);
-        command.args(arguments).stdout(Stdio::piped());
-        let mut program = network.spawn(place, &mut command).unwrap();
-        let lines = BufReader::new(program.stdout.take().unwrap());
-        Self { program, lines }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        assert!(line.ends_with('\n'), "the program ended: {:?}", self.program.wait());
-        line.truncate(line.len() - 1);
-        line
-    }
-
-    /// The port of "listening on PORT".
-    fn port(&mut self) -> u16 {
-        let line = self.line();
-        line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).parse().unwrap()
-    }
-}
-
-/// "… lost after 6.2 s of silence, predicted 5.0 to 6.1 s: the peer …": what was measured is what was predicted.
-/// Returns the explanation.
-fn checked(line: &str, program: &str, cut: Instant) -> String {
-    println!("{program}: {line}");
-    let (_, line) = line.split_once("lost after ").unwrap_or_else(|| panic!("{line}"));
-    let (measured, line) = line.split_once(" s of silence, predicted ").unwrap();
-    let (least, line) = line.split_once(" to ").unwrap();
-    let (most, explanation) = line.split_once(" s: ").unwrap();
-    let [measured, least, most] = [measured, least, most].map(|number| number.parse::<f64>().unwrap());
-    assert!(2.0 < least && least <= most && most <= 6.0, "the policy promises 6 s: {least} to {most}");
-    // Early is wrong; late may be a busy machine.
-    assert!(least - 0.1 <= measured && measured <= most + 2.0, "{measured} s, predicted {least} to {most} s");
-    assert!(cut.elapsed() < Duration::from_secs_f64(most + 3.0), "{:?} after the cut", cut.elapsed());
-    explanation.to_owned()
-}
+use deadpeer_lab::{Direction, Network, Place, isolated};
 
 #[test]
 fn a_client_blocked_in_select() {
@@ -72,12 +24,12 @@ fn a_client_blocked_in_select() {
         let arguments = [&right.to_string(), &port, GOALS[0], GOALS[1]];
 
         // First one whose server closes.
-        let mut client = Running::on(&network, Place::Left, &program, &arguments);
+        let mut client = Running::on(&network, Place::Left, Command::new(&program).args(arguments));
         drop(server.accept().unwrap());
         assert_eq!([client.line(), client.line()], ["connected", "the server closed"]);
         assert_eq!(client.program.wait().unwrap().code(), Some(0));
 
-        let mut client = Running::on(&network, Place::Left, &program, &arguments);
+        let mut client = Running::on(&network, Place::Left, Command::new(&program).args(arguments));
         let (mut stream, _) = server.accept().unwrap();
         assert_eq!(client.line(), "connected");
         stream.write_all(b"hello\n").unwrap();
@@ -93,7 +45,8 @@ fn a_client_blocked_in_select() {
 fn server_loses_a_silent_client(source: &str, libraries: &[&str]) {
     let Some(program) = example(source, libraries) else { return };
     let network = Network::new().unwrap();
-    let mut server = Running::on(&network, Place::Right, &program, &["0", GOALS[0], GOALS[1]]);
+    let mut server =
+        Running::on(&network, Place::Right, Command::new(&program).args(["0", GOALS[0], GOALS[1]]));
     let port = server.port();
     let connect = || network.left(|| TcpStream::connect((Network::RIGHT_V4[0], port))).unwrap();
 

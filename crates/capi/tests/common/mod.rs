@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses a part")]
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 
+pub(crate) mod running;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
