@@ -57,7 +57,7 @@ impl Wheel {
         );
         let is_wheel = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "whl");
         let mut files = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
-        let wheel = files.find(is_wheel).expect("a wheel");
+        let wheel = files.find(is_wheel).unwrap();
         let name = wheel.file_name().unwrap().to_str().unwrap();
         let version = env!("CARGO_PKG_VERSION");
         assert!(name.starts_with(&format!("deadpeer-{version}-py3-none-linux_")), "{name}");

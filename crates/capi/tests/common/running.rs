@@ -40,7 +40,10 @@ impl Running {
 /// "… lost after 6.2 s of silence, predicted 5.0 to 6.1 s: the peer …": what was measured is what was predicted.
 /// Returns the explanation.
 pub(crate) fn checked(line: &str, program: &str, cut: Instant) -> String {
-    println!("{program}: {line}");
+    #[allow(clippy::print_stdout, reason = "the measured time beside the prediction")]
+    {
+        println!("{program}: {line}");
+    }
     let (_, line) = line.split_once("lost after ").unwrap_or_else(|| panic!("{line}"));
     let (measured, line) = line.split_once(" s of silence, predicted ").unwrap();
     let (least, line) = line.split_once(" to ").unwrap();
