@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use common::running::{GOALS, Running, checked};
 use common::{CAPI, built, example, tool};
-use deadpeer_lab::{Direction, Network, Place, isolated};
+use deadpeer_lab::{Direction, Network, Place, freeze, isolated};
 
 #[test]
 fn a_client_blocked_in_select() {
@@ -94,6 +94,43 @@ fn a_server_on_ace() {
         } else {
             server_loses_a_silent_client("ace_server.cpp", &["-lACE"]);
         }
+    });
+}
+
+/// The kernel of a frozen program goes on answering; only its heartbeats stop.
+#[test]
+fn heartbeats_of_a_program_that_hangs() {
+    isolated!(|| {
+        let Some(program) = example("heartbeat.c", &[]) else { return };
+        let network = Network::new().unwrap();
+        let right = Network::RIGHT_V4[0].to_string();
+        let pair = || {
+            let mut listen = Command::new(&program);
+            listen.args(["listen", "0", GOALS[0], GOALS[1]]);
+            let mut listening = Running::on(&network, Place::Right, &mut listen);
+            let port = listening.port().to_string();
+            let mut connect = Command::new(&program);
+            connect.args(["connect", &right, &port, GOALS[0], GOALS[1]]);
+            let mut connected = Running::on(&network, Place::Left, &mut connect);
+            assert_eq!([connected.line(), connected.line()], ["up: listen", "message: hello"]);
+            assert_eq!([listening.line(), listening.line()], ["up: connect", "message: hello"]);
+            (listening, connected)
+        };
+
+        // One that leaves says so.
+        let (mut leaving, mut left) = pair();
+        let pid = libc::pid_t::try_from(leaving.program.id()).unwrap();
+        // SAFETY: a program of ours that was not waited for.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+        assert_eq!(left.line(), "the peer leaves");
+        assert_eq!(leaving.program.wait().unwrap().code(), Some(0));
+        assert_eq!(left.program.wait().unwrap().code(), Some(0));
+
+        let (mut hanging, mut watching) = pair();
+        let since = Instant::now();
+        let _frozen = freeze(&mut hanging.program).unwrap();
+        checked(&watching.line(), "heartbeat.c", since);
+        assert_eq!(watching.program.wait().unwrap().code(), Some(3));
     });
 }
 
