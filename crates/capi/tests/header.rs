@@ -12,8 +12,18 @@ use cbindgen::{Builder, Config};
 use common::{CAPI, built, root, tool};
 
 /// In the order that a reader wants them.
-const SOURCES: [&str; 9] =
-    ["version", "socket", "error", "plain", "policy", "apply", "loss", "diagnose", "heartbeat"];
+const SOURCES: [&str; 10] = [
+    "version",
+    "socket",
+    "error",
+    "plain",
+    "policy",
+    "apply",
+    "loss",
+    "diagnose",
+    "heartbeat/event",
+    "heartbeat/mod",
+];
 
 fn header() -> String {
     let crate_dir = Path::new(CAPI);
