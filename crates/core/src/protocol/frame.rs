@@ -77,7 +77,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    const fn number(self) -> u8 {
+    /// Its number in a BYE.
+    pub const fn number(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Restarting => 1,
@@ -89,7 +90,8 @@ impl Reason {
         }
     }
 
-    const fn of(number: u8) -> Self {
+    /// The reason of a BYE with this number.
+    pub const fn of(number: u8) -> Self {
         match number {
             0 => Self::Done,
             1 => Self::Restarting,

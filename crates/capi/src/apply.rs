@@ -1,0 +1,124 @@
+//! A policy, applied to a socket.
+
+use std::ffi::{c_char, c_int};
+use std::time::Duration;
+
+use deadpeer_os::linux::sysctl;
+use library::{Applied, ApplyError, Gap, Plan, apply, detection};
+
+use crate::error::{Error, status};
+use crate::plain::{Out, deadpeer_range, known_millis, millis, plain, text};
+use crate::policy::{POLICIES, deadpeer_policy};
+use crate::socket::{borrow, deadpeer_socket_t};
+
+/// The most gaps that a `deadpeer_applied` has room for: one for each option that is set.
+pub const DEADPEER_GAPS: usize = 8;
+
+/// An option that the system did not take as it was wanted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct deadpeer_gap {
+    /// The system's name of the option: "TCP_USER_TIMEOUT".
+    pub option: [c_char; 32],
+    /// What was wanted, milliseconds; 0 for "off".
+    pub wanted_ms: i64,
+    /// What the socket has instead, or `DEADPEER_UNKNOWN`.
+    pub got_ms: i64,
+    /// The error number that setting it met, or 0.
+    pub error: c_int,
+}
+
+/// What a socket has after `deadpeer_apply`, read back from the system.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct deadpeer_applied {
+    /// `sizeof(deadpeer_applied)`, set by the caller; what was filled in, set by the library.
+    pub size: usize,
+    /// The first keepalive probe comes after this much silence; 0: keepalive is off.
+    pub keepalive_idle_ms: i64,
+    /// The distance of the following probes.
+    pub keepalive_interval_ms: i64,
+    /// So many of them are sent.
+    pub keepalive_probes: i64,
+    /// The bound on unacknowledged data (TCP_USER_TIMEOUT); 0: none.
+    pub user_timeout_ms: i64,
+    /// The largest distance of retransmissions (TCP_RTO_MAX_MS), where a socket has one of its own (Linux
+    /// 6.15); else 0 or `DEADPEER_UNKNOWN`.
+    pub rto_max_ms: i64,
+    /// How long a silent peer goes unnoticed while nothing is in flight.
+    pub idle: deadpeer_range,
+    /// How long it does when data was sent, counted from sending, on a path with a round trip of up to 300 ms.
+    pub in_flight: deadpeer_range,
+    /// So many entries of `gaps` are set.
+    pub gap_count: usize,
+    /// What the system did not take.
+    pub gaps: [deadpeer_gap; DEADPEER_GAPS],
+}
+
+plain!(deadpeer_applied, ends with gaps: [deadpeer_gap; DEADPEER_GAPS]);
+
+/// Plans a policy for this system, applies it to a TCP socket, and reads back what the system took.
+///
+/// Sockets that a listener accepts later inherit the settings from it on Linux; those that it has accepted
+/// already do not. `applied` may be NULL where only the number of gaps matters.
+///
+/// Returns the number of gaps: 0 when the system took all of it. Negative: nothing can keep this policy here
+/// (`DEADPEER_STATUS_UNREACHABLE`), or the socket takes no such settings (`DEADPEER_STATUS_SYSTEM`).
+///
+/// # Safety
+/// `socket` is not closed meanwhile; `applied` is null or points to a structure whose `size` is right.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn deadpeer_apply(
+    socket: deadpeer_socket_t,
+    policy: *const deadpeer_policy,
+    applied: *mut deadpeer_applied,
+) -> c_int {
+    status(|| {
+        // SAFETY: as the caller promises.
+        let (socket, out) = unsafe { (borrow(socket)?, Out::optional(applied)?) };
+        let policy = POLICIES.with(policy, |policy| Ok(policy.clone()))?;
+        let applied = apply(&socket, &policy).map_err(|error| match error {
+            ApplyError::Socket(ref failed) => Error::system(&error, &failed.source),
+            error => Error::unreachable(error),
+        })?;
+        if let Some(out) = out {
+            out.fill(told(&applied));
+        }
+        Ok(c_int::try_from(applied.gaps.len()).unwrap_or(c_int::MAX))
+    })
+}
+
+fn told(applied: &Applied) -> deadpeer_applied {
+    let now = &applied.now;
+    let keepalive = now.active_keepalive();
+    let or_off = |time: Option<Option<Duration>>| match time {
+        Some(set) => set.map_or(0, millis),
+        None => crate::plain::DEADPEER_UNKNOWN,
+    };
+    let predicted = detection(now, &sysctl::platform(), Plan::RTO);
+    let mut gaps = [gap(None); DEADPEER_GAPS];
+    for (place, found) in gaps.iter_mut().zip(&applied.gaps) {
+        *place = gap(Some(found));
+    }
+    deadpeer_applied {
+        size: 0,
+        keepalive_idle_ms: keepalive.map_or(0, |set| millis(set.idle())),
+        keepalive_interval_ms: keepalive.map_or(0, |set| millis(set.interval())),
+        keepalive_probes: keepalive.map_or(0, |set| set.probes().into()),
+        user_timeout_ms: or_off(now.user_timeout.value()),
+        rto_max_ms: or_off(now.rto_max.value()),
+        idle: predicted.idle.into(),
+        in_flight: predicted.in_flight.into(),
+        gap_count: applied.gaps.len().min(DEADPEER_GAPS),
+        gaps,
+    }
+}
+
+fn gap(gap: Option<&Gap>) -> deadpeer_gap {
+    deadpeer_gap {
+        option: text(gap.map_or("", |gap| gap.option)),
+        wanted_ms: gap.map_or(0, |gap| millis(gap.wanted)),
+        got_ms: gap.map_or(0, |gap| known_millis(gap.got)),
+        error: gap.and_then(|gap| gap.error.as_ref()?.raw_os_error()).unwrap_or(0),
+    }
+}
