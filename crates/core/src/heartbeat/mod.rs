@@ -29,7 +29,8 @@
 //! 4. Traffic replaces pings: each `handle_sent` puts the next ping off.
 //! 5. A wanted ping is told once until `handle_sent`: a full send buffer can't pile up pings.
 //! 6. `poll` gives nothing before `deadline`, and something at it.
-//! 7. One's own pause is not the peer's silence: [`handle_pause`](Heartbeat::handle_pause) shifts everything.
+//! 7. One's own pause is not the peer's silence: [`handle_pause`](Heartbeat::handle_pause) shifts what is
+//!    expected of the peer, not what it is owed.
 
 mod timing;
 
@@ -153,7 +154,7 @@ impl Heartbeat {
     pub fn handle_pause(&mut self, now: Instant, paused: Duration) {
         self.heard = self.heard.after(paused).min(now);
         self.pinged = self.pinged.after(paused).min(now);
-        self.due = self.due.after(paused);
+        // What we owed meanwhile is still due: the peer has been waiting for it.
     }
 
     /// What there is to do now, if anything.

@@ -41,7 +41,7 @@ fn rule_7_a_pause_of_our_own_is_not_the_peers_silence() {
     let hour = Duration::from_secs(3600);
     let woken = at(2_000).after(hour);
     heartbeat.handle_pause(woken, hour);
-    assert_eq!(heartbeat.poll(woken), None);
+    assert_eq!(heartbeat.poll(woken), Some(Beat::Ping { token: 1 }), "the peer waits for it");
     heartbeat.handle_sent(woken);
     assert_eq!(heartbeat.poll(woken.after(millis(1_000))), Some(Beat::Lost { silent: millis(3_000) }));
 }
@@ -139,4 +139,46 @@ proptest! {
             }
         }
     }
+}
+
+/// The drawing of the module's page, as a table: what each state makes of each event.
+#[test]
+fn transitions() {
+    let timing = Timing::new(millis(1_000), millis(3_000)).unwrap();
+    let states: [(&str, fn(&mut Heartbeat)); 3] = [
+        ("Quiet", |_| {}),
+        ("Pinging", |heartbeat| assert!(matches!(heartbeat.poll(at(1_000)), Some(Beat::Ping { .. })))),
+        ("Lost", |heartbeat| assert!(matches!(heartbeat.poll(at(3_000)), Some(Beat::Lost { .. })))),
+    ];
+    let events: [(&str, fn(&mut Heartbeat)); 3] = [
+        ("heard", |heartbeat| heartbeat.handle_heard(at(2_900))),
+        ("sent", |heartbeat| heartbeat.handle_sent(at(2_900))),
+        ("nothing", |_| {}),
+    ];
+    let mut table = std::string::String::new();
+    for (state, enter) in states {
+        for (event, happens) in events {
+            let mut heartbeat = Heartbeat::new(timing, 1, at(0));
+            enter(&mut heartbeat);
+            happens(&mut heartbeat);
+            let told = match heartbeat.poll(at(3_000)) {
+                None => "-",
+                Some(Beat::Ping { .. }) => "ping",
+                Some(Beat::Lost { .. }) => "lost",
+            };
+            table += &std::format!("{state:8}{event:8}{told:5}{:?}\n", heartbeat.state);
+        }
+    }
+    let expected = "\
+Quiet   heard   ping Pinging
+Quiet   sent    lost Lost
+Quiet   nothing lost Lost
+Pinging heard   -    Pinging
+Pinging sent    lost Lost
+Pinging nothing lost Lost
+Lost    heard   -    Lost
+Lost    sent    -    Lost
+Lost    nothing -    Lost
+";
+    assert_eq!(table, expected);
 }
