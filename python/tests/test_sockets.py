@@ -52,7 +52,7 @@ class Sockets(unittest.TestCase):
     def test_goals_reach_the_socket(self):
         self.assertEqual(deadpeer.apply(self.client, detect=30, slow_readers=True).user_timeout, 0)
         self.assertLess(deadpeer.apply(self.client, 600, 20, mapping_timeout=60).keepalive_idle, 60)
-        with self.assertRaisesRegex(deadpeer.PolicyError, "bytes a day are not enough"):
+        with self.assertRaisesRegex(deadpeer.PolicyError, "B/day is not enough"):
             deadpeer.apply(self.client, detect=30, bytes_per_day=10)
 
     def test_accepted_sockets_inherit(self):
