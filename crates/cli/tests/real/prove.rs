@@ -32,13 +32,13 @@ fn prove(args: &[&str], on: &str, what: &str) -> (Option<i32>, String) {
 fn who_notices_in_time_and_who_does_not() {
     isolated!(|| {
         let cases: [(&[&str], &str, i32, &str); 5] = [
-            // A timeout of its own.
-            (&["--within", "6s"], "read -t 2 -u 3", 0, "noticed after 2"),
-            (&["--within", "500ms"], "read -t 2 -u 3", 1, "still waits after"),
+            // A timeout of the program's own, long enough to be found and made deaf before, also on a busy machine.
+            (&["--within", "10s"], "read -t 4 -u 3", 0, "and ended (exit status 142)"),
+            (&["--within", "500ms"], "read -t 4 -u 3", 1, "still waits after"),
             (&["--within", "1s", "--fault", "outage:500ms"], "cat <&3", 0, "survived the outage"),
             (
-                &["--within", "1s", "--fault", "outage:2s"],
-                "read -t 1 -u 3",
+                &["--within", "1s", "--fault", "outage:6s"],
+                "read -t 4 -u 3",
                 1,
                 "gave a healthy connection up",
             ),
