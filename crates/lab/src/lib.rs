@@ -33,6 +33,7 @@
 //! ```
 #![cfg(target_os = "linux")]
 
+mod capture;
 mod cut;
 mod deaf;
 mod foreign;
@@ -46,6 +47,7 @@ mod program;
 mod unavailable;
 mod unplugged;
 
+pub use capture::{Capture, Segment};
 pub use cut::{Cut, Direction};
 pub use deaf::{Deaf, Severed, deafen, sever};
 pub use foreign::Foreign;

@@ -1,5 +1,6 @@
 //! The matrix as a page that needs no network.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -8,16 +9,23 @@ use super::classic::Classic;
 use super::fault::Fault;
 use super::method::Method;
 use super::table::{measured, range, seconds};
+use super::wire::Passed;
 
 /// The whole page.
-pub(super) fn page(cells: &[Cell], classics: &[Classic], lateness: Duration) -> String {
+pub(super) fn page(cells: &[Cell], classics: &[Classic], passed: &[Passed], lateness: Duration) -> String {
     let mut page = String::new();
     // A string takes everything.
-    let _ = write(&mut page, cells, classics, lateness);
+    let _ = write(&mut page, cells, classics, passed, lateness);
     page
 }
 
-fn write(page: &mut String, cells: &[Cell], classics: &[Classic], lateness: Duration) -> fmt::Result {
+fn write(
+    page: &mut String,
+    cells: &[Cell],
+    classics: &[Classic],
+    passed: &[Passed],
+    lateness: Duration,
+) -> fmt::Result {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let runs = cells.first().map_or(0, |cell| cell.outcomes.len());
     let runs = if runs == 1 { "one run".to_owned() } else { format!("{runs} runs, medians") };
@@ -50,9 +58,14 @@ fn write(page: &mut String, cells: &[Cell], classics: &[Classic], lateness: Dura
         }
         write!(page, "</table></div>")?;
     }
-    write!(page, "<h2>Fault by fault</h2><p class=soft>The red line is the moment of the fault.")?;
+    write!(
+        page,
+        "<h2>Fault by fault</h2><p class=soft>The red line is the moment of the fault. Ticks are \
+         segments: above the line those that our end sent, below it those that came, heard or not; red ones are \
+         resets. Faults on a router are not captured."
+    )?;
     for fault in Fault::ALL {
-        lanes(page, fault, cells)?;
+        lanes(page, fault, cells, passed)?;
     }
     write!(page, "<h2>The methods</h2><ul>")?;
     for method in Method::ALL {
@@ -84,7 +97,7 @@ fn matrix(page: &mut String, cells: &[Cell]) -> fmt::Result {
 }
 
 /// A line of time for each method: from the fault to the moment of noticing.
-fn lanes(page: &mut String, fault: Fault, cells: &[Cell]) -> fmt::Result {
+fn lanes(page: &mut String, fault: Fault, cells: &[Cell], passed: &[Passed]) -> fmt::Result {
     let cells: Vec<_> =
         cells.iter().filter(|cell| cell.fault == fault && cell.mark() != Mark::NotApplicable).collect();
     let longest = cells.iter().filter_map(|cell| cell.median()).max().unwrap_or_default().as_secs_f64();
@@ -112,14 +125,49 @@ fn lanes(page: &mut String, fault: Fault, cells: &[Cell]) -> fmt::Result {
         let how = cell.how().map(|how| format!(" · {}", escaped(how))).unwrap_or_default();
         write!(
             page,
-            "<div class=lane><span>{}</span><div class=track><i{open} style=\"width:{to:.2}%\"></i>\
+            "<div class=lane><span>{}</span><div class=track><i{open} style=\"width:{to:.2}%\"></i>{}\
              <b class={} style=\"left:{to:.2}%\">{}<span class=soft>{how}</span></b></div></div>",
             cell.method.as_str(),
+            ticks(passed, cell, share),
             mark.as_str(),
             escaped(&measured(cell)),
         )?;
     }
     Ok(())
+}
+
+/// The segments of a cell's connection: the first of each bundle that a line can show apart.
+fn ticks(passed: &[Passed], cell: &Cell, share: impl Fn(f64) -> f64) -> String {
+    let mut ticks = String::new();
+    let mut shown = BTreeSet::new();
+    let until = cell.median().unwrap_or(Duration::MAX).saturating_add(Duration::from_millis(500));
+    for one in
+        passed.iter().filter(|one| (one.fault, one.method) == (cell.fault, cell.method) && one.after <= until)
+    {
+        let at = share(one.after.as_secs_f64());
+        if at >= 99.0 || !shown.insert(((at * 4.0) as u32, one.ours, one.segment.rst)) {
+            continue;
+        }
+        let class = match (one.ours, one.segment.rst) {
+            (true, false) => "out",
+            (false, false) => "in",
+            (true, true) => "out rst",
+            (false, true) => "in rst",
+        };
+        let what = if one.segment.rst {
+            "reset"
+        } else if one.segment.fin {
+            "FIN"
+        } else {
+            "segment"
+        };
+        let (bytes, after) = (one.segment.data, seconds(one.after));
+        let _ = write!(
+            ticks,
+            "<s class=\"{class}\" style=\"left:{at:.2}%\" title=\"{after}: {what}, {bytes} bytes\"></s>"
+        );
+    }
+    ticks
 }
 
 fn escaped(text: &str) -> String {
@@ -145,7 +193,7 @@ mod tests {
                 lateness: Duration::ZERO,
             })
             .collect();
-        let page = page(&cells, &[], Duration::ZERO);
+        let page = page(&cells, &[], &[], Duration::ZERO);
         for fetched in ["http", "src=", "@import", "url("] {
             assert!(!page.contains(fetched), "{fetched} needs a network");
         }

@@ -14,6 +14,7 @@ mod progress;
 mod prove;
 mod run;
 mod table;
+mod wire;
 
 use std::env;
 use std::error::Error;
@@ -37,7 +38,7 @@ use expect::{World, expected};
 use fault::Fault;
 use method::Method;
 use progress::Progress;
-use run::{Found, Limits, Run};
+use run::{Found, Limits, Place, Run};
 
 /// Tells the second self that it is inside.
 const INSIDE: &str = "DEADPEER_LAB_INSIDE";
@@ -87,8 +88,12 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
     let stop = AtomicBool::new(false);
     let mut cells = Vec::new();
     let mut classics = Vec::new();
+    let mut segments = Vec::new();
+    let (places, others) = (Mutex::default(), Mutex::default());
     let lateness = thread::scope(|scope| {
         let lateness = scope.spawn(|| run::lateness(&stop));
+        // The page shows the first run's segments.
+        let captured = args.html.is_some().then(|| scope.spawn(|| wire::capture(&stop)));
         let classic = args.full.then(|| scope.spawn(|| classic::measure(&world, &cancel)));
         let runs = u64::from(args.runs.get());
         // A few at a time: each has hundreds of threads, which mostly wait.
@@ -98,7 +103,8 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
                 let running: Vec<_> = many
                     .map(|n| {
                         let (cancel, world) = (&cancel, &world);
-                        scope.spawn(move || once(args.seed.wrapping_add(n), world, limits, cancel))
+                        let places = if n == 0 { &places } else { &others };
+                        scope.spawn(move || once(args.seed.wrapping_add(n), world, limits, cancel, places))
                     })
                     .collect();
                 running.into_iter().filter_map(|run| run.join().ok()).collect()
@@ -112,6 +118,7 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
         }
         classics = classic.and_then(|classic| classic.join().ok()).unwrap_or_default();
         stop.store(true, Ordering::Relaxed);
+        segments = captured.and_then(|captured| captured.join().ok()).unwrap_or_default();
         lateness.join().unwrap_or_default()
     });
     progress.clear();
@@ -119,7 +126,9 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
         cell.lateness = lateness;
     }
     if let Some(path) = &args.html {
-        let written = fs::write(path, html::page(&cells, &classics, lateness));
+        let places = places.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let passed = wire::assign(&segments, &places);
+        let written = fs::write(path, html::page(&cells, &classics, &passed, lateness));
         written.map_err(|error| format!("{} can't be written: {error}", path.display()))?;
     }
     unless_closed(write(args, &cells, &classics, lateness))?;
@@ -137,9 +146,15 @@ const RETRIES: u8 = 6;
 const FIN_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// One run of all faults.
-fn once(seed: u64, world: &World, limits: Limits, cancel: &AtomicBool) -> Vec<(Fault, Method, Outcome)> {
+fn once(
+    seed: u64,
+    world: &World,
+    limits: Limits,
+    cancel: &AtomicBool,
+    places: &Mutex<Vec<Place>>,
+) -> Vec<(Fault, Method, Outcome)> {
     let found = Found::default();
-    Run { world: *world, limits, seed, cancel, found: &found }.run();
+    Run { world: *world, limits, seed, cancel, found: &found, places }.run();
     Mutex::into_inner(found).unwrap_or_else(PoisonError::into_inner)
 }
 

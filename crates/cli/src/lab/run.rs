@@ -31,6 +31,15 @@ pub(super) struct Limits {
 /// What a run has found so far: also what is left when it is interrupted.
 pub(super) type Found = Mutex<Vec<(Fault, Method, Outcome)>>;
 
+/// Our end of a connection on loopback, and the moment of its fault.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) fault: Fault,
+    pub(super) method: Method,
+    pub(super) local: SocketAddr,
+    pub(super) since: Instant,
+}
+
 /// Everything that a run is told.
 pub(super) struct Run<'r> {
     pub(super) world: World,
@@ -38,6 +47,8 @@ pub(super) struct Run<'r> {
     pub(super) seed: u64,
     pub(super) cancel: &'r AtomicBool,
     pub(super) found: &'r Found,
+    /// Where segments belong that a capture sees.
+    pub(super) places: &'r Mutex<Vec<Place>>,
 }
 
 /// Sets this thread's network namespace so that waits end within a run.
@@ -138,8 +149,12 @@ impl Run<'_> {
             if fault.is_in_flight() {
                 end.send()?;
             }
+            let address = end.client.local_addr()?;
+            if network.is_none() {
+                let place = Place { fault, method: end.method, local: address, since };
+                self.places.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+            }
             if end.method == Method::Scan && network.is_none() {
-                let address = end.client.local_addr()?;
                 scanned.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(address, (fault, since));
             }
         }

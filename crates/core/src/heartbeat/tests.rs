@@ -141,16 +141,18 @@ proptest! {
     }
 }
 
+type Step = (&'static str, fn(&mut Heartbeat));
+
 /// The drawing of the module's page, as a table: what each state makes of each event.
 #[test]
 fn transitions() {
     let timing = Timing::new(millis(1_000), millis(3_000)).unwrap();
-    let states: [(&str, fn(&mut Heartbeat)); 3] = [
+    let states: [Step; 3] = [
         ("Quiet", |_| {}),
         ("Pinging", |heartbeat| assert!(matches!(heartbeat.poll(at(1_000)), Some(Beat::Ping { .. })))),
         ("Lost", |heartbeat| assert!(matches!(heartbeat.poll(at(3_000)), Some(Beat::Lost { .. })))),
     ];
-    let events: [(&str, fn(&mut Heartbeat)); 3] = [
+    let events: [Step; 3] = [
         ("heard", |heartbeat| heartbeat.handle_heard(at(2_900))),
         ("sent", |heartbeat| heartbeat.handle_sent(at(2_900))),
         ("nothing", |_| {}),

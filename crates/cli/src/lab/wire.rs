@@ -1,0 +1,83 @@
+//! Which segments left and came, for the time lines: where the lab owns the link and may look.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpeer_lab::{Capture, Segment};
+
+use super::fault::Fault;
+use super::method::Method;
+use super::run::Place;
+
+/// A segment of one cell's connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    pub(super) fault: Fault,
+    pub(super) method: Method,
+    /// Since the fault.
+    pub(super) after: Duration,
+    /// Whether our end sent it; else it came, whether it was heard or not.
+    pub(super) ours: bool,
+    pub(super) segment: Segment,
+}
+
+/// Captures until told to stop. Filling windows passes gigabytes: only what is small is kept.
+pub(super) fn capture(stop: &AtomicBool) -> Vec<Segment> {
+    const SMALL: usize = 2048;
+    const SLICE: Duration = Duration::from_millis(100);
+    let Ok(mut capture) = Capture::start() else { return Vec::new() };
+    let mut segments = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        match capture.next(SLICE) {
+            Ok(Some(segment)) if segment.data <= SMALL => segments.push(segment),
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    segments
+}
+
+/// Finds out whose segments they were: those from a second before the fault on.
+pub(super) fn assign(segments: &[Segment], places: &[Place]) -> Vec<Passed> {
+    let mut passed = Vec::new();
+    for place in places {
+        for segment in segments {
+            let ours = SocketAddr::V4(segment.from) == place.local;
+            let theirs = SocketAddr::V4(segment.to) == place.local;
+            let after = segment.at.checked_duration_since(place.since).filter(|_| ours || theirs);
+            if let Some(after) = after {
+                passed.push(Passed {
+                    fault: place.fault,
+                    method: place.method,
+                    after,
+                    ours,
+                    segment: *segment,
+                });
+            }
+        }
+    }
+    passed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn segments_find_their_connection_and_their_direction() {
+        let since = Instant::now();
+        let [ours, peer, other] =
+            [1, 2, 3].map(|port| std::net::SocketAddrV4::new([127, 0, 0, 1].into(), port));
+        let at = |ms: u64| since + Duration::from_millis(ms);
+        let segment = |ms, from, to| Segment { at: at(ms), from, to, data: 0, fin: false, rst: false };
+        let place = Place { fault: Fault::Silent, method: Method::Keepalive, local: ours.into(), since };
+        let seen = [segment(5, ours, peer), segment(6, peer, ours), segment(7, other, peer)];
+        let passed: Vec<_> =
+            assign(&seen, &[place]).iter().map(|passed| (passed.after, passed.ours)).collect();
+        let millis = Duration::from_millis;
+        assert_eq!(passed, [(millis(5), true), (millis(6), false)]);
+    }
+}
