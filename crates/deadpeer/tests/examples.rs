@@ -70,3 +70,10 @@ fn redis_heartbeat_notices_a_frozen_server_and_no_living_one() {
         drop(frozen);
     });
 }
+
+#[test]
+fn line_protocol_notices_a_program_that_hangs() {
+    let told = output("line_protocol");
+    assert!(told.contains("client: you asked one\nclient: you asked two\n"), "{told}");
+    assert!(told.contains("client: the other side is silent for 1."), "{told}");
+}

@@ -331,6 +331,25 @@ mod blocking {
     }
 
     #[test]
+    fn a_session_can_be_a_stream() {
+        use std::io::Read;
+        let sockets = Pair::loopback().unwrap();
+        let (one, other) = pair(&sockets, config(9_000, 2_000));
+        let bytes: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let sent = bytes.clone();
+        let writing = thread::spawn(move || {
+            let mut one = one.into_stream();
+            one.write_all(&sent).unwrap();
+            one.session().end();
+            one
+        });
+        let mut back = Vec::new();
+        other.into_stream().read_to_end(&mut back).unwrap();
+        assert!(back == bytes, "the bytes changed");
+        drop(writing.join().unwrap());
+    }
+
+    #[test]
     fn no_thread_and_no_descriptor_is_left_behind() {
         isolated!(|| {
             let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();

@@ -12,6 +12,7 @@ use deadpeer_core::protocol::{Bye, Config, Reason};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
+use super::blocking_stream::SessionStream;
 use super::clock;
 use super::engine::{Engine, Failure, Peer, READ, Told, closed};
 
@@ -220,6 +221,15 @@ impl Session {
     /// What was agreed.
     pub const fn timing(&self) -> Timing {
         self.peer.timing
+    }
+
+    /// The same session as a stream of bytes, for what wants `Read` and `Write`.
+    pub const fn into_stream(self) -> SessionStream {
+        SessionStream::new(self)
+    }
+
+    pub(super) const fn limit(&self) -> usize {
+        self.peer.limit as usize
     }
 
     pub(super) fn ended(&self) -> Ended {

@@ -33,7 +33,6 @@ pub(super) enum Told {
 pub(super) struct Peer {
     pub id: String,
     pub timing: Timing,
-    #[cfg(feature = "tokio")]
     pub limit: u32,
 }
 
@@ -44,7 +43,6 @@ pub(super) struct Engine {
     outgoing: VecDeque<u8>,
     /// The program takes no more messages: nothing is read, so nothing can be heard.
     full: bool,
-    #[cfg(feature = "tokio")]
     limit: u32,
     pub rtt: Option<Duration>,
     pub peer: Option<Peer>,
@@ -59,7 +57,6 @@ impl Engine {
             incoming: Vec::new(),
             outgoing: hello.into(),
             full: false,
-            #[cfg(feature = "tokio")]
             limit: config.limit,
             rtt: None,
             peer: None,
@@ -109,12 +106,7 @@ impl Engine {
                 None
             }
             Some(Event::Up { timing, id }) => {
-                self.peer = Some(Peer {
-                    id: id.to_owned(),
-                    timing,
-                    #[cfg(feature = "tokio")]
-                    limit: self.limit,
-                });
+                self.peer = Some(Peer { id: id.to_owned(), timing, limit: self.limit });
                 None
             }
             Some(Event::TooSlow(error)) => {

@@ -13,6 +13,7 @@
 //! - Dropping a session says goodbye.
 
 mod blocking;
+mod blocking_stream;
 mod clock;
 mod connector;
 mod engine;
@@ -25,5 +26,6 @@ mod with_tokio_connector;
 mod with_tokio_stream;
 
 pub use blocking::Session;
+pub use blocking_stream::SessionStream;
 pub use connector::{Connector, Transition};
 pub use deadpeer_core::protocol::{Bye, Config, Offer, Reason};
