@@ -13,6 +13,7 @@ mod observe;
 mod progress;
 mod prove;
 mod run;
+mod shock;
 mod table;
 mod wire;
 
@@ -49,7 +50,7 @@ pub(crate) fn run(args: &Lab) -> Result<Ended, Box<dyn Error>> {
         Some(args::Command::Peer { beat }) => {
             return end::be_peer(*beat).map(|()| Ended::Well).map_err(Into::into);
         }
-        Some(args::Command::Undo { what }) => return prove::undo(what),
+        Some(args::Command::Undo { what }) => return shock::undo(what),
         Some(args::Command::Prove(args)) => return prove::run(args),
         None => {}
     }
