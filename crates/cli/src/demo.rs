@@ -3,11 +3,9 @@
 //! It runs in a network namespace of its own, made for it without privileges: making a peer silent takes
 //! CAP_NET_ADMIN, which everybody has in a namespace of one's own, and the host's connections stay out of it.
 
-use std::env;
 use std::error::Error;
 use std::io::{self, Write};
 use std::net::Shutdown;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -15,12 +13,12 @@ use deadpeer::Rules;
 use deadpeer::host::{Filter, Finding, Pace, Scan};
 use deadpeer_lab::{Loopback, Pair, fill};
 
+use crate::alone::Alone;
 use crate::exit::{Ended, unless_closed};
 use crate::scan::{write_json, write_table};
 use crate::terminal::Terminal;
 
-/// Tells the second self that it is inside.
-const INSIDE: &str = "DEADPEER_DEMO_INSIDE";
+const ALONE: Alone = Alone { name: "demo", inside: "DEADPEER_DEMO_INSIDE" };
 /// How long the stalled connection's window stays shut before it is looked at.
 const STALL: Duration = Duration::from_secs(2);
 
@@ -34,19 +32,10 @@ pub(crate) struct Demo {
 
 /// Runs `deadpeer demo`.
 pub(crate) fn run(args: &Demo) -> Result<Ended, Box<dyn Error>> {
-    if env::var_os(INSIDE).is_some() {
+    if ALONE.is_inside() {
         return show(args);
     }
-    let mut again = Command::new(env::current_exe()?);
-    again.args(env::args_os().skip(1)).env(INSIDE, "1");
-    let status = Loopback::isolate(&mut again)
-        .status()
-        .map_err(|error| format!("a network namespace for the demo can't be made: {error}"))?;
-    match status.code() {
-        Some(0) => Ok(Ended::Well),
-        Some(2) => Err("the demo did not come to its end, see above".into()),
-        _ => Ok(Ended::Interrupted),
-    }
+    ALONE.run_again(|error| format!("a network namespace for the demo can't be made: {error}"))
 }
 
 fn show(args: &Demo) -> Result<Ended, Box<dyn Error>> {

@@ -1,6 +1,7 @@
 //! The `deadpeer` command: arguments, one call into the library, a table or JSON lines.
 #![forbid(unsafe_code)]
 
+mod alone;
 mod args;
 mod demo;
 mod exit;

@@ -1,7 +1,9 @@
 //! What stdout is, and colours.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
 
 /// Where the output goes.
 #[derive(Clone, Copy, Debug)]
@@ -28,4 +30,24 @@ impl Terminal {
             width: width.map(|size| size.ws_col).filter(|columns| *columns > 0),
         }
     }
+
+    /// A table without lines, as wide and as colourful as the output takes it.
+    pub(crate) fn table(self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        match self.colour {
+            true => table.enforce_styling(),
+            false => table.force_no_tty(),
+        };
+        match self.width {
+            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        table
+    }
+}
+
+/// Writes a table without blanks at the ends of its lines.
+pub(crate) fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
+    table.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
 }

@@ -6,12 +6,12 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer::{Bound, Settings, apply_settings, detection};
+use deadpeer::{Bound, Protection, Settings, apply_settings, detection};
 use deadpeer_lab::Pair;
 
 use super::cell::Outcome;
 use super::expect::World;
-use super::method::{classic, protection};
+use super::method::classic;
 use super::observe::Watch;
 
 /// Idle and interval in seconds, probes: as the texts have them.
@@ -51,7 +51,7 @@ pub(super) fn measure(world: &World, cancel: &AtomicBool) -> Vec<Classic> {
 
 fn one((idle, interval, probes): (u64, u64, u8), world: &World, cancel: &AtomicBool) -> Classic {
     let settings = Settings { keepalive: classic(idle, interval, probes), ..Settings::default() };
-    let predicted = detection(&protection(&settings), &world.platform, Duration::from_millis(204)).idle;
+    let predicted = detection(&Protection::of(&settings), &world.platform, Duration::from_millis(204)).idle;
     let (least, most) = match predicted {
         Bound::Within { least, most } => (least, most),
         Bound::Never | Bound::Unknown(_) => (Duration::ZERO, Duration::MAX),

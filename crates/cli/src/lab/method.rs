@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpeer::{Keepalive, KeepaliveSeen, Known, Protection, Set, Settings, Why};
+use deadpeer::{Keepalive, Protection, Set, Settings};
 
 /// A way to notice that a peer is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +87,7 @@ impl Method {
 
     /// The same as the prediction takes it.
     pub(super) fn protection(self) -> Protection {
-        protection(&self.settings())
+        Protection::of(&self.settings())
     }
 
     /// Whether a kernel option beyond the defaults does it.
@@ -100,21 +100,4 @@ impl Method {
 pub(super) fn classic(idle: u64, interval: u64, probes: u8) -> Set<Keepalive> {
     let seconds = Duration::from_secs;
     Keepalive::new(seconds(idle), seconds(interval), probes).map_or(Set::Leave, Set::To)
-}
-
-/// What a fresh socket has after `settings`.
-pub(super) fn protection(settings: &Settings) -> Protection {
-    let on = |set: Set<Duration>| match set {
-        Set::To(time) => Some(time),
-        _ => None,
-    };
-    let keepalive = match settings.keepalive {
-        Set::To(values) => KeepaliveSeen { enabled: true, values: Known::Is(values) },
-        _ => KeepaliveSeen { enabled: false, values: Known::Not(Why::KeepaliveOff) },
-    };
-    Protection {
-        keepalive: Known::Is(keepalive),
-        user_timeout: Known::Is(on(settings.user_timeout)),
-        rto_max: Known::Is(on(settings.rto_max)),
-    }
 }

@@ -17,11 +17,9 @@ mod shock;
 mod table;
 mod wire;
 
-use std::env;
 use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -30,6 +28,7 @@ use std::time::Duration;
 use deadpeer::host::Namespace;
 use deadpeer_lab::Loopback;
 
+use crate::alone::Alone;
 use crate::exit::{Ended, unless_closed};
 use crate::signals;
 use crate::terminal::Terminal;
@@ -41,8 +40,7 @@ use method::Method;
 use progress::Progress;
 use run::{Found, Limits, Place, Run};
 
-/// Tells the second self that it is inside.
-const INSIDE: &str = "DEADPEER_LAB_INSIDE";
+const ALONE: Alone = Alone { name: "lab", inside: "DEADPEER_LAB_INSIDE" };
 
 /// Runs `deadpeer lab`.
 pub(crate) fn run(args: &Lab) -> Result<Ended, Box<dyn Error>> {
@@ -54,24 +52,16 @@ pub(crate) fn run(args: &Lab) -> Result<Ended, Box<dyn Error>> {
         Some(args::Command::Prove(args)) => return prove::run(args),
         None => {}
     }
-    if env::var_os(INSIDE).is_some() {
+    if ALONE.is_inside() {
         return inside(args);
     }
     // Ctrl-C reaches both; the one inside prints what it has and ends.
     let _cancel = signals::cancel()?;
-    let mut again = Command::new(env::current_exe()?);
-    again.args(env::args_os().skip(1)).env(INSIDE, "1");
-    let status = Loopback::isolate(&mut again).status().map_err(|error| {
+    ALONE.run_again(|error| {
         format!(
             "the lab needs a network namespace of its own ({error}): allow user namespaces, or run it as root"
         )
-    })?;
-    match status.code() {
-        Some(0) => Ok(Ended::Well),
-        Some(1) => Ok(Ended::Found),
-        Some(2) => Err("the lab did not come to its end, see above".into()),
-        _ => Ok(Ended::Interrupted),
-    }
+    })
 }
 
 fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
@@ -90,7 +80,7 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
     let mut cells = Vec::new();
     let mut classics = Vec::new();
     let mut segments = Vec::new();
-    let (places, others) = (Mutex::default(), Mutex::default());
+    let mut places = Vec::new();
     let lateness = thread::scope(|scope| {
         let lateness = scope.spawn(|| run::lateness(&stop));
         // The page shows the first run's segments.
@@ -104,14 +94,16 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
                 let running: Vec<_> = many
                     .map(|n| {
                         let (cancel, world) = (&cancel, &world);
-                        let places = if n == 0 { &places } else { &others };
-                        scope.spawn(move || once(args.seed.wrapping_add(n), world, limits, cancel, places))
+                        scope.spawn(move || once(args.seed.wrapping_add(n), world, limits, cancel))
                     })
                     .collect();
                 running.into_iter().filter_map(|run| run.join().ok()).collect()
             });
-            for found in found {
+            for (found, ends) in found {
                 add(&mut cells, &world, found);
+                if places.is_empty() {
+                    places = ends;
+                }
             }
             if cancel.load(Ordering::Relaxed) {
                 break;
@@ -127,7 +119,6 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
         cell.lateness = lateness;
     }
     if let Some(path) = &args.html {
-        let places = places.into_inner().unwrap_or_else(PoisonError::into_inner);
         let passed = wire::assign(&segments, &places);
         let written = fs::write(path, html::page(&cells, &classics, &passed, lateness));
         written.map_err(|error| format!("{} can't be written: {error}", path.display()))?;
@@ -152,11 +143,10 @@ fn once(
     world: &World,
     limits: Limits,
     cancel: &AtomicBool,
-    places: &Mutex<Vec<Place>>,
-) -> Vec<(Fault, Method, Outcome)> {
+) -> (Vec<(Fault, Method, Outcome)>, Vec<Place>) {
     let found = Found::default();
-    Run { world: *world, limits, seed, cancel, found: &found, places }.run();
-    Mutex::into_inner(found).unwrap_or_else(PoisonError::into_inner)
+    let places = Run { world: *world, limits, seed, cancel, found: &found }.run();
+    (Mutex::into_inner(found).unwrap_or_else(PoisonError::into_inner), places)
 }
 
 /// Adds a run's outcomes to their cells.

@@ -1,6 +1,5 @@
 //! One run: all faults at the same moment, each met by all methods.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io;
@@ -47,8 +46,6 @@ pub(super) struct Run<'r> {
     pub(super) seed: u64,
     pub(super) cancel: &'r AtomicBool,
     pub(super) found: &'r Found,
-    /// Where segments belong that a capture sees.
-    pub(super) places: &'r Mutex<Vec<Place>>,
 }
 
 /// Sets this thread's network namespace so that waits end within a run.
@@ -63,15 +60,15 @@ pub(super) fn shorten(retries: u8, fin_timeout: Duration) -> io::Result<()> {
 /// What the one scan of all faults has to do with each.
 #[derive(Default)]
 struct Scanned {
-    /// Our ends that it is to judge, and when their faults began.
-    ends: Mutex<BTreeMap<SocketAddr, (Fault, Instant)>>,
+    /// Our ends on loopback, among them those that it is to judge.
+    places: Mutex<Vec<Place>>,
     /// Whether it is over.
     done: (Mutex<bool>, Condvar),
 }
 
 impl Run<'_> {
-    /// Runs all faults side by side.
-    pub(super) fn run(&self) {
+    /// Runs all faults side by side; tells where our ends on loopback were.
+    pub(super) fn run(&self) -> Vec<Place> {
         let ready = Barrier::new(Fault::ALL.len() + 1);
         let scanned = Scanned::default();
         thread::scope(|scope| {
@@ -88,14 +85,16 @@ impl Run<'_> {
             ready.wait(); // all are connected
             ready.wait(); // windows are shut
             thread::sleep(SCAN_AFTER);
-            let ends = scanned.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            for (fault, outcome) in scan(ends) {
+            let places = scanned.places.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let asked: Vec<_> = places.into_iter().filter(|place| place.method == Method::Scan).collect();
+            for (fault, outcome) in scan(&asked) {
                 self.tell(fault, Method::Scan, outcome);
             }
             let (done, wake) = &scanned.done;
             *done.lock().unwrap_or_else(PoisonError::into_inner) = true;
             wake.notify_all();
         });
+        scanned.places.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first word on a cell counts.
@@ -149,13 +148,9 @@ impl Run<'_> {
             if fault.is_in_flight() {
                 end.send()?;
             }
-            let address = end.client.local_addr()?;
             if network.is_none() {
-                let place = Place { fault, method: end.method, local: address, since };
-                self.places.lock().unwrap_or_else(PoisonError::into_inner).push(place);
-            }
-            if end.method == Method::Scan && network.is_none() {
-                scanned.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(address, (fault, since));
+                let place = Place { fault, method: end.method, local: end.client.local_addr()?, since };
+                scanned.places.lock().unwrap_or_else(PoisonError::into_inner).push(place);
             }
         }
         thread::scope(|scope| {
@@ -214,9 +209,8 @@ impl Run<'_> {
             (Method::Scan, _) => {
                 let network = network?;
                 thread::sleep(SCAN_AFTER.saturating_sub(since.elapsed()));
-                let address = end.client.local_addr().ok()?;
-                let one = BTreeMap::from([(address, (fault, since))]);
-                network.left(|| Ok(scan(one).pop())).ok().flatten().map_or_else(
+                let one = Place { fault, method: end.method, local: end.client.local_addr().ok()?, since };
+                network.left(|| Ok(scan(&[one]).pop())).ok().flatten().map_or_else(
                     || Outcome::LeftOut { why: "the scan found no such connection".to_owned() },
                     |(_, outcome)| outcome,
                 )
@@ -239,12 +233,12 @@ fn shut_all(ends: &[End]) -> io::Result<()> {
 }
 
 /// Asks the peers of these connections, all in one scan, and tells what it noticed.
-fn scan(ends: BTreeMap<SocketAddr, (Fault, Instant)>) -> Vec<(Fault, Outcome)> {
+fn scan(ends: &[Place]) -> Vec<(Fault, Outcome)> {
     let left_out = |why: &dyn std::fmt::Display| {
         let why = why.to_string();
-        ends.values().map(|(fault, _)| (*fault, Outcome::LeftOut { why: why.clone() })).collect()
+        ends.iter().map(|end| (end.fault, Outcome::LeftOut { why: why.clone() })).collect()
     };
-    let ports = ends.keys().map(|address| format!("local::{}", address.port()));
+    let ports = ends.iter().map(|end| format!("local::{}", end.local.port()));
     let filter = match Filter::parse(ports) {
         Ok(filter) => filter,
         Err(error) => return left_out(&error),
@@ -255,9 +249,9 @@ fn scan(ends: BTreeMap<SocketAddr, (Fault, Instant)>) -> Vec<(Fault, Outcome)> {
     };
     let findings = report.findings();
     ends.iter()
-        .map(|(address, (fault, since))| {
-            let after = since.elapsed();
-            let finding = findings.iter().find(|finding| finding.connection.row.local == *address);
+        .map(|end| {
+            let after = end.since.elapsed();
+            let finding = findings.iter().find(|finding| finding.connection.row.local == end.local);
             let outcome = match finding {
                 None => Outcome::LeftOut { why: "the scan found no such connection".to_owned() },
                 Some(finding) if matches!(finding.verdict, Verdict::Dead | Verdict::Leaked) => {
@@ -265,7 +259,7 @@ fn scan(ends: BTreeMap<SocketAddr, (Fault, Instant)>) -> Vec<(Fault, Outcome)> {
                 }
                 Some(_) => Outcome::Not { watched: after },
             };
-            (*fault, outcome)
+            (end.fault, outcome)
         })
         .collect()
 }

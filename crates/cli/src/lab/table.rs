@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use comfy_table::{Attribute, Cell as Field, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell as Field, Color, Table};
 
 use super::cell::{Cell, Expected, Mark, Outcome};
 use super::classic::Classic;
 use super::fault::Fault;
 use super::method::Method;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, write_table};
 
 /// The matrix needs this many columns; below, there is a list for each fault.
 const MATRIX: u16 = 132;
@@ -17,16 +17,7 @@ const MATRIX: u16 = 132;
 /// Writes the cells.
 pub(super) fn write(out: &mut impl Write, cells: &[Cell], terminal: Terminal) -> io::Result<()> {
     let wide = terminal.width.is_none_or(|width| width >= MATRIX);
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    match terminal.colour {
-        true => table.enforce_styling(),
-        false => table.force_no_tty(),
-    };
-    match terminal.width {
-        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
+    let mut table = terminal.table();
     match wide {
         true => matrix(&mut table, cells, terminal),
         false => list(&mut table, cells, terminal),
@@ -34,10 +25,7 @@ pub(super) fn write(out: &mut impl Write, cells: &[Cell], terminal: Terminal) ->
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
+    write_table(out, &table)
 }
 
 fn of(cells: &[Cell], fault: Fault) -> impl Iterator<Item = &Cell> {

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint};
 use deadpeer::host::Finding;
 use deadpeer::{Bound, Known, Span, Verdict};
 
 use super::args::Column;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, write_table};
 
 /// What is shown unless columns were chosen: the first of these that leaves the evidence some room.
 const LAYOUTS: [&[Column]; 3] = [
@@ -44,16 +44,7 @@ pub(crate) fn write(
         [] => LAYOUTS.into_iter().find(|columns| fits(columns)).unwrap_or(LAYOUTS[2]),
         _ => chosen,
     };
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    match terminal.colour {
-        true => table.enforce_styling(),
-        false => table.force_no_tty(),
-    };
-    match terminal.width {
-        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
+    let mut table = terminal.table();
     table.set_header(columns.iter().map(|column| heading(*column)));
     for finding in findings {
         table.add_row(columns.iter().map(|column| cell(finding, *column, terminal)));
@@ -65,10 +56,7 @@ pub(crate) fn write(
             settings.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
+    write_table(out, &table)
 }
 
 /// The width of all columns but the evidence.

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{deadpeer, row, scan};
+use crate::common::{deadpeer, installed, row, scan};
 use crate::emitted;
 use deadpeer_lab::{Pair, isolated};
 
@@ -24,22 +24,6 @@ fn emit(place: &str) -> String {
         assert!(text.contains(missing), "{missing} not in {text}");
     }
     text
-}
-
-/// The program's path; says so where it is not installed.
-fn installed(program: &str) -> Option<String> {
-    let postgres = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let found = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/sbin"]
-        .map(Into::into)
-        .into_iter()
-        .chain(postgres.map(|version| version.path().join("bin")))
-        .map(|folder: std::path::PathBuf| folder.join(program))
-        .find(|path| path.exists());
-    if found.is_none() {
-        assert!(std::env::var_os("DEADPEER_LAB_REQUIRED").is_none(), "{program} is not installed");
-        eprintln!("skipped: {program} is not installed");
-    }
-    found.map(|path| path.to_str().unwrap().to_owned())
 }
 
 /// Runs a command that must end well, and returns what it printed.

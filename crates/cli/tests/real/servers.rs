@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{deadpeer, verdict};
+use crate::common::{deadpeer, installed, verdict};
 use deadpeer_lab::{Network, Place, Program, isolated};
 use serde_json::Value;
 
@@ -20,17 +20,6 @@ fn connect(network: &Network, to: SocketAddr) -> TcpStream {
     }
 }
 
-/// Whether the program is installed; says so if not.
-fn installed(program: &str) -> bool {
-    let found =
-        ["/usr/bin", "/usr/sbin"].iter().any(|folder| std::path::Path::new(folder).join(program).exists());
-    if !found {
-        assert!(std::env::var_os("DEADPEER_LAB_REQUIRED").is_none(), "{program} is not installed");
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
-}
-
 fn scan(network: &Network, args: &[&str]) -> Vec<Value> {
     let mut command = deadpeer();
     command.args(["scan", "--json", "--probe"]).args(args).stdout(Stdio::piped());
@@ -43,9 +32,7 @@ fn scan(network: &Network, args: &[&str]) -> Vec<Value> {
 
 #[test]
 fn redis_and_nginx_lose_their_clients_and_get_them_back() {
-    if !installed("redis-server") || !installed("nginx") {
-        return;
-    }
+    let (Some(_), Some(_)) = (installed("redis-server"), installed("nginx")) else { return };
     isolated!(|| {
         let network = Network::new().unwrap();
         let folder = std::env::temp_dir().join(format!("deadpeer-servers-{}", std::process::id()));

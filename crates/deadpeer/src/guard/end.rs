@@ -74,12 +74,16 @@ fn lost_with(sock: BorrowedFd<'_>, errno: i32) -> Option<PeerLost> {
         | Errno::PROTO => (Loss::Unreachable, Mechanism::Icmp),
         _ => return None,
     };
-    Some(PeerLost {
-        silent: seen.as_ref().and_then(|seen| seen.facts.last_heard.value()),
-        unacknowledged: seen.as_ref().map(|seen| seen.unacknowledged.into()),
-        errno: Some(errno),
+    Some(PeerLost { errno: Some(errno), ..lost(cause, noticed_by, seen.as_ref()) })
+}
+
+/// A loss with what the socket still shows.
+fn lost(cause: Loss, noticed_by: Mechanism, seen: Option<&Seen>) -> PeerLost {
+    PeerLost {
+        silent: seen.and_then(|seen| seen.facts.last_heard.value()),
+        unacknowledged: seen.map(|seen| seen.unacknowledged.into()),
         ..PeerLost::new(cause, noticed_by)
-    })
+    }
 }
 
 /// ETIMEDOUT has many fathers. The counters of a dead socket stay readable and tell them apart (measured on
@@ -150,14 +154,5 @@ pub(crate) fn end(sock: BorrowedFd<'_>, readiness: Readiness) -> io::Result<Opti
             None => Err(io::Error::from_raw_os_error(errno)),
         };
     }
-    Ok(Some(closed(sock)))
-}
-
-fn closed(sock: BorrowedFd<'_>) -> PeerLost {
-    let seen = stream::look(sock).ok();
-    PeerLost {
-        silent: seen.as_ref().and_then(|seen| seen.facts.last_heard.value()),
-        unacknowledged: seen.as_ref().map(|seen| seen.unacknowledged.into()),
-        ..PeerLost::new(Loss::Closed, Mechanism::EndOfFile)
-    }
+    Ok(Some(lost(Loss::Closed, Mechanism::EndOfFile, stream::look(sock).ok().as_ref())))
 }

@@ -154,76 +154,91 @@ impl fmt::Debug for Attempts {
     }
 }
 
-/// Keeps coming back: several addresses, waits that grow and differ from client to client
-/// ([`Reconnect`]), a server's wish in its goodbye obeyed.
-///
-/// Each [`connect`](Connector::connect) gives one session. When that is over, call it again.
-///
-/// ```
-/// use std::net::TcpListener;
-/// use std::thread;
-/// use std::time::Duration;
-/// use deadpeer::Policy;
-/// use deadpeer::session::{Config, Connector, Offer, Session, Transition};
-///
-/// let policy = Policy::detect(Duration::from_secs(9)).survive(Duration::from_secs(2)).build()?;
-/// let listener = TcpListener::bind("127.0.0.1:0")?;
-/// let address = listener.local_addr()?.to_string();
-/// # let config = Config::new(Offer::keeping(&policy)?);
-/// # thread::spawn(move || {
-/// #     let mut sessions = Vec::new();
-/// #     for stream in listener.incoming() { sessions.push(Session::open(stream?, config, "")?); }
-/// #     Ok::<(), std::io::Error>(())
-/// # });
-/// let mut connector = Connector::new([address], &policy)?
-///     .id("client 7")
-///     .on(|transition| eprintln!("{transition}")); // connecting to 127.0.0.1:40123 …
-/// let session = connector.connect()?; // waits and tries as long as it takes
-/// session.send(b"hello")?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct Connector {
-    attempts: Attempts,
-    last: Option<Ended>,
+/// Both connectors: they differ in how they wait, and in what is left of a session.
+macro_rules! connector {
+    ($(#[$doc:meta])* $last:ty) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct Connector {
+            attempts: $crate::session::connector::Attempts,
+            /// The session before.
+            last: Option<$last>,
+        }
+
+        impl Connector {
+            /// For `places` ("host:port"; names are looked up again each time), with sessions that keep `policy`.
+            ///
+            /// # Errors
+            /// [`TimingError`](crate::TimingError) where no heartbeat keeps the policy.
+            pub fn new<P: Into<String>>(
+                places: impl IntoIterator<Item = P>,
+                policy: &$crate::Policy,
+            ) -> Result<Self, $crate::TimingError> {
+                Ok(Self { attempts: $crate::session::connector::Attempts::new(places, policy)?, last: None })
+            }
+
+            /// Who this client says it is.
+            pub fn id(mut self, id: impl Into<String>) -> Self {
+                self.attempts.id = id.into();
+                self
+            }
+
+            /// How to come back.
+            pub fn returning(mut self, how: $crate::Return) -> Self {
+                self.attempts.returning(how);
+                self
+            }
+
+            /// Takes part in the sessions otherwise than the policy alone says.
+            pub fn config(mut self, config: $crate::session::Config) -> Self {
+                self.attempts.config = config;
+                self
+            }
+
+            /// Is told of every transition.
+            pub fn on(mut self, tell: impl FnMut(&$crate::session::Transition<'_>) + Send + 'static) -> Self {
+                self.attempts.on(tell);
+                self
+            }
+        }
+    };
+}
+#[cfg(feature = "tokio")]
+pub(super) use connector;
+
+connector! {
+    /// Keeps coming back: several addresses, waits that grow and differ from client to client
+    /// ([`Reconnect`]), a server's wish in its goodbye obeyed.
+    ///
+    /// Each [`connect`](Connector::connect) gives one session. When that is over, call it again.
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    /// use std::thread;
+    /// use std::time::Duration;
+    /// use deadpeer::Policy;
+    /// use deadpeer::session::{Config, Connector, Offer, Session, Transition};
+    ///
+    /// let policy = Policy::detect(Duration::from_secs(9)).survive(Duration::from_secs(2)).build()?;
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?.to_string();
+    /// # let config = Config::new(Offer::keeping(&policy)?);
+    /// # thread::spawn(move || {
+    /// #     let mut sessions = Vec::new();
+    /// #     for stream in listener.incoming() { sessions.push(Session::open(stream?, config, "")?); }
+    /// #     Ok::<(), std::io::Error>(())
+    /// # });
+    /// let mut connector = Connector::new([address], &policy)?
+    ///     .id("client 7")
+    ///     .on(|transition| eprintln!("{transition}")); // connecting to 127.0.0.1:40123 …
+    /// let session = connector.connect()?; // waits and tries as long as it takes
+    /// session.send(b"hello")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    Ended
 }
 
 impl Connector {
-    /// For `places` ("host:port"; names are looked up again each time), with sessions that keep `policy`.
-    ///
-    /// # Errors
-    /// [`TimingError`] where no heartbeat keeps the policy.
-    pub fn new<P: Into<String>>(
-        places: impl IntoIterator<Item = P>,
-        policy: &Policy,
-    ) -> Result<Self, TimingError> {
-        Ok(Self { attempts: Attempts::new(places, policy)?, last: None })
-    }
-
-    /// Who this client says it is.
-    pub fn id(mut self, id: impl Into<String>) -> Self {
-        self.attempts.id = id.into();
-        self
-    }
-
-    /// How to come back.
-    pub fn returning(mut self, how: Return) -> Self {
-        self.attempts.returning(how);
-        self
-    }
-
-    /// Takes part in the sessions otherwise than the policy alone says.
-    pub fn config(mut self, config: Config) -> Self {
-        self.attempts.config = config;
-        self
-    }
-
-    /// Is told of every transition.
-    pub fn on(mut self, tell: impl FnMut(&Transition<'_>) + Send + 'static) -> Self {
-        self.attempts.on(tell);
-        self
-    }
-
     /// The next session; waits and tries until there is one. The one before, if any, is taken as lost.
     ///
     /// # Errors

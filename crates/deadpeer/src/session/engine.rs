@@ -147,7 +147,6 @@ impl Engine {
         if let Some(Event::Lost { silent }) = self.protocol.poll(now, &mut bytes) {
             let mut lost = PeerLost::new(Loss::HeartbeatMissed, Mechanism::Heartbeat);
             lost.silent = Some(silent);
-            lost.unacknowledged = None;
             return Err(lost.into());
         }
         // What waits to be written is a sign of life itself: beats must not pile up behind it.

@@ -4,58 +4,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use deadpeer_core::{Policy, Return, TimingError};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-use super::connector::Attempts;
+use super::Transition;
+use super::connector::connector;
 use super::tokio::{Session, Shared, open};
-use super::{Config, Transition};
 use crate::guard::guard_if_possible;
 
-/// As the blocking [`Connector`](super::Connector), on tokio: the drivers of its sessions are spawned.
-#[derive(Debug)]
-pub struct Connector {
-    attempts: Attempts,
-    last: Option<Arc<Shared>>,
+connector! {
+    /// As the blocking [`Connector`](super::Connector), on tokio: the drivers of its sessions are spawned.
+    Arc<Shared>
 }
 
 impl Connector {
-    /// For `places` ("host:port"; names are looked up again each time), with sessions that keep `policy`.
-    ///
-    /// # Errors
-    /// [`TimingError`] where no heartbeat keeps the policy.
-    pub fn new<P: Into<String>>(
-        places: impl IntoIterator<Item = P>,
-        policy: &Policy,
-    ) -> Result<Self, TimingError> {
-        Ok(Self { attempts: Attempts::new(places, policy)?, last: None })
-    }
-
-    /// Who this client says it is.
-    pub fn id(mut self, id: impl Into<String>) -> Self {
-        self.attempts.id = id.into();
-        self
-    }
-
-    /// How to come back.
-    pub fn returning(mut self, how: Return) -> Self {
-        self.attempts.returning(how);
-        self
-    }
-
-    /// Takes part in the sessions otherwise than the policy alone says.
-    pub fn config(mut self, config: Config) -> Self {
-        self.attempts.config = config;
-        self
-    }
-
-    /// Is told of every transition.
-    pub fn on(mut self, tell: impl FnMut(&Transition<'_>) + Send + 'static) -> Self {
-        self.attempts.on(tell);
-        self
-    }
-
     /// The next session; waits and tries until there is one. The one before, if any, is taken as lost.
     /// Dropping the future gives the try up, and nothing else.
     ///
