@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::policy::Policy;
+use crate::random::Random;
 use crate::text::Span;
 
 /// How often this side sends something, and how long it waits for the peer.
@@ -70,6 +71,14 @@ impl Timing {
     /// Nothing is sent, and the peer has this long to say something.
     pub(crate) const fn greeting(patience: Duration) -> Self {
         Self { interval: Self::LONGEST, tolerance: patience }
+    }
+
+    /// How long after one beat the next is due: the interval less up to a quarter (RFC 5880, 6.8.7), so that
+    /// thousands don't beat in step. Earlier, never later.
+    pub fn next(&self, random: &mut Random) -> Duration {
+        /// The interval is shortened by up to one part in so many.
+        const JITTER: u32 = 4;
+        self.interval - random.between(Duration::ZERO, self.interval / JITTER)
     }
 
     /// Something is sent at least this often.
