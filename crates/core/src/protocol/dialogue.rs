@@ -1,6 +1,6 @@
 //! Which frame may come when.
 
-use super::frame::{Frame, Malformed};
+use super::frame::{Frame, HELLO, Malformed};
 
 /// The order of a session's frames, without its times and without a buffer: four bytes.
 ///
@@ -51,6 +51,15 @@ impl Dialogue {
     /// One in which nobody has spoken yet.
     pub const fn new() -> Self {
         Self { state: State::Greeting, beats: 0, ended: false, peer_ended: false }
+    }
+
+    /// Looks at the first byte of what will be the peer's next frame: of somebody who speaks another protocol it
+    /// tells enough.
+    ///
+    /// # Errors
+    /// [`Malformed::NotHello`].
+    pub const fn expect(&self, kind: u8) -> Result<(), Malformed> {
+        if self.is_greeting() && kind != HELLO { Err(Malformed::NotHello) } else { Ok(()) }
     }
 
     /// Takes a frame of the peer's. After a HELLO say whether its offer suits: [`agree`](Self::agree) or

@@ -140,8 +140,8 @@ impl Protocol {
         bytes: &'b [u8],
         now: Instant,
     ) -> Result<(usize, Option<Event<'b>>), Malformed> {
-        if self.dialogue.is_greeting() && bytes.first().is_some_and(|kind| *kind != frame::HELLO) {
-            return Err(Malformed::NotHello);
+        if let Some(kind) = bytes.first() {
+            self.dialogue.expect(*kind)?;
         }
         let Some((frame, taken)) = Frame::decode(bytes, self.config.limit)? else { return Ok((0, None)) };
         self.heartbeat.handle_heard(now);

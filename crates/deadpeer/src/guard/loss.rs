@@ -65,6 +65,8 @@ pub enum Loss {
     AbortedHere,
     /// Its heartbeats stopped: its host, the way to it, or its application is dead.
     HeartbeatMissed,
+    /// Its heartbeats stopped, and its kernel goes on answering: the application hangs.
+    Hung,
 }
 
 /// Who noticed.
@@ -133,9 +135,14 @@ impl PeerLost {
             (None, Loss::Reset) => io::ErrorKind::ConnectionReset,
             (None, Loss::Unreachable) => io::ErrorKind::HostUnreachable,
             (None, Loss::AbortedHere) => io::ErrorKind::ConnectionAborted,
-            (None, Loss::SilentIdle | Loss::SilentInFlight | Loss::WindowShut | Loss::HeartbeatMissed) => {
-                io::ErrorKind::TimedOut
-            }
+            (
+                None,
+                Loss::SilentIdle
+                | Loss::SilentInFlight
+                | Loss::WindowShut
+                | Loss::HeartbeatMissed
+                | Loss::Hung,
+            ) => io::ErrorKind::TimedOut,
         }
     }
 }
@@ -149,7 +156,7 @@ impl From<PeerLost> for io::Error {
 impl fmt::Display for PeerLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cause)?;
-        if let (Some(silent), Loss::SilentIdle | Loss::SilentInFlight | Loss::HeartbeatMissed) =
+        if let (Some(silent), Loss::SilentIdle | Loss::SilentInFlight | Loss::HeartbeatMissed | Loss::Hung) =
             (self.silent, self.cause)
         {
             write!(f, ", {} ago", Span(silent))?;
@@ -180,6 +187,7 @@ impl Loss {
             Self::Unreachable => "unreachable",
             Self::AbortedHere => "aborted-here",
             Self::HeartbeatMissed => "heartbeat-missed",
+            Self::Hung => "hung",
         }
     }
 }
@@ -196,6 +204,7 @@ impl fmt::Display for Loss {
             Self::Unreachable => "the peer can't be reached",
             Self::AbortedHere => "the connection was ended on this host",
             Self::HeartbeatMissed => "the peer's heartbeats stopped",
+            Self::Hung => "the peer's kernel answers, but its application fell silent",
         })
     }
 }
