@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use deadpeer_core::protocol::Bye;
+use deadpeer_core::protocol::{Bye, Reason};
 use mio::{Poll, Waker};
 
 use crate::shared::{SessionStatus, Shared};
@@ -81,5 +81,13 @@ impl Crew {
             Err(_) => Err(io::Error::other("a loop of the hub panicked")),
         });
         ended.collect::<Vec<_>>().into_iter().collect()
+    }
+}
+
+/// A crew that nobody stopped is stopped now.
+impl Drop for Crew {
+    fn drop(&mut self) {
+        // Nobody is there to be told how a loop ended.
+        let _ = self.stop(Bye { reason: Reason::Done, back_in: Duration::ZERO });
     }
 }

@@ -82,6 +82,12 @@ impl Door {
     }
 }
 
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 struct Porter {
     listener: TcpListener,
     poll: Poll,

@@ -44,6 +44,11 @@ pub enum Event {
         /// Why.
         why: Refusal,
     },
+    /// A client waits before it tries again.
+    Waiting {
+        /// For so long.
+        wait: Duration,
+    },
     /// No connections can be accepted at present; it goes on by itself.
     Hindered {
         /// What is in the way, and what to do.

@@ -12,7 +12,7 @@ use crate::crew::Crew;
 use crate::door::Door;
 use crate::event::Event;
 use crate::place::{Lookup, Place};
-use crate::shared::{Counters, SessionStatus, Shared};
+use crate::shared::{Counters, SessionStatus, Shared, without_waiting};
 use crate::tls::ClientTls;
 use crate::worker::Role;
 
@@ -52,7 +52,7 @@ impl Gateway {
     /// Of the system: the address is taken or not this host's, or there are no descriptors.
     pub fn start(config: GatewayConfig, events: SyncSender<Event>) -> io::Result<Self> {
         let GatewayConfig { listen, server, tls, config } = config;
-        let shared = Arc::new(Shared::new(config, events));
+        let shared = Arc::new(Shared::new(config, without_waiting(events)));
         let crew = Crew::start(&shared, &Role::Gateway { tls }, crate::clock::seed())?;
         let place = Some(Lookup::new(server));
         let door = Door::open(listen, Arc::clone(&shared), crew.hands.clone(), place, false)?;

@@ -9,11 +9,13 @@
 //!   to, each session is joined to a TCP connection to that place.
 //! - [`Gateway`] is the other end of that: programs connect to it, and each of their connections is carried
 //!   through a session of its own to a server.
+//! - [`Client`] keeps one session up, and comes back.
 //!
 //! When either side of a joined connection dies, the other side's program sees its connection end: by a reset,
 //! never by an end of file that could be taken for the end of the data.
 #![forbid(unsafe_code)]
 
+mod client;
 mod clock;
 mod config;
 mod crew;
@@ -26,6 +28,7 @@ mod shared;
 mod tls;
 mod worker;
 
+pub use client::{Client, ClientConfig};
 pub use config::{Config, Limits};
 pub use event::{Ending, Event, Refusal, Who};
 pub use gateway::{Gateway, GatewayConfig};

@@ -12,7 +12,7 @@ use crate::crew::Crew;
 use crate::door::Door;
 use crate::event::Event;
 use crate::place::{Lookup, Place};
-use crate::shared::{Counters, SessionStatus, Shared};
+use crate::shared::{Counters, SessionStatus, Shared, without_waiting};
 use crate::tls::ServerTls;
 use crate::worker::Role;
 
@@ -37,7 +37,7 @@ impl ServerConfig {
     }
 }
 
-/// A running server. Dropping it ends it without a goodbye; see [`Server::stop`].
+/// A running server. Dropping it ends it as [`Server::stop`] does.
 ///
 /// ```
 /// use std::net::TcpStream;
@@ -79,7 +79,7 @@ impl Server {
     /// Of the system: the address is taken or not this host's, or there are no descriptors.
     pub fn start(config: ServerConfig, events: SyncSender<Event>) -> io::Result<Self> {
         let ServerConfig { listen, forward, tls, config } = config;
-        let shared = Arc::new(Shared::new(config, events));
+        let shared = Arc::new(Shared::new(config, without_waiting(events)));
         let encrypted = tls.is_some();
         let role = Role::Server { tls, joined: forward.is_some() };
         let crew = Crew::start(&shared, &role, crate::clock::seed())?;

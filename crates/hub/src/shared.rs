@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,7 +67,6 @@ impl Account {
     }
 }
 
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub config: Config,
     pub clock: Clock,
@@ -77,8 +76,11 @@ pub(crate) struct Shared {
     pub from_plain: AtomicU64,
     tally: Mutex<Tally>,
     per_address: Mutex<HashMap<IpAddr, u32>>,
-    events: SyncSender<Event>,
+    tell: Tell,
 }
+
+/// Takes an event if there is room for it.
+pub(crate) type Tell = Box<dyn Fn(Event) -> bool + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -89,7 +91,7 @@ struct Tally {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, events: SyncSender<Event>) -> Self {
+    pub(crate) fn new(config: Config, tell: Tell) -> Self {
         Self {
             config,
             clock: Clock::start(),
@@ -99,7 +101,7 @@ impl Shared {
             from_plain: AtomicU64::new(0),
             tally: Mutex::default(),
             per_address: Mutex::default(),
-            events,
+            tell,
         }
     }
 
@@ -111,9 +113,9 @@ impl Shared {
             Event::Arrived { .. } => tally.arrived += 1,
             Event::Ended { why, .. } => count(&mut tally.ended, why.as_str()),
             Event::Refused { why, .. } => count(&mut tally.refused, why.as_str()),
-            Event::Hindered { .. } => {}
+            Event::Hindered { .. } | Event::Waiting { .. } => {}
         }
-        if let Err(TrySendError::Full(_)) = self.events.try_send(event) {
+        if !(self.tell)(event) {
             tally.untold += 1;
         }
     }
@@ -163,6 +165,17 @@ impl Shared {
             }
         }
     }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Never waits: what finds no room is not told.
+pub(crate) fn without_waiting(events: SyncSender<Event>) -> Tell {
+    Box::new(move |event| events.try_send(event).is_ok())
 }
 
 fn count(kinds: &mut Vec<(&'static str, u64)>, kind: &'static str) {

@@ -44,6 +44,8 @@ pub(crate) enum Role {
 pub(crate) enum Order {
     /// A connection was accepted; and the addresses of what it is to be joined to.
     Accepted { socket: TcpStream, address: SocketAddr, places: Arc<[SocketAddr]> },
+    /// Open a session that carries nothing.
+    Dial { places: Arc<[SocketAddr]> },
     /// Who is here?
     Report(Sender<Vec<SessionStatus>>),
     /// Say goodbye to all, and end.
@@ -221,6 +223,7 @@ impl Worker {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Accepted { socket, address, places } => self.accepted(socket, address, places, now),
+                Order::Dial { places } => self.dialed(&places, now),
                 // Who asked may have given up.
                 Order::Report(reply) => drop(reply.send(self.report(now))),
                 Order::Stop(bye) => {

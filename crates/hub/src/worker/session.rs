@@ -18,6 +18,7 @@ use super::table::{Entry, Extra};
 use super::{FAREWELL, Role, Side, Worker, watch};
 use crate::clock::seconds;
 use crate::event::{Ending, Event, Refusal, Who};
+use crate::tls::{ClientTls, ServerTls};
 
 impl Worker {
     /// Takes over a connection that was accepted.
@@ -30,9 +31,8 @@ impl Worker {
     ) {
         // Only latency is lost where it can't be set.
         let _ = socket.set_nodelay(true);
-        let role = self.role.clone();
         let mut extra = Extra::default();
-        let socket = match &role {
+        let socket = match &self.role {
             Role::Server { joined, .. } => {
                 extra.joint = joined.then(|| Box::new(Joint::to(places)));
                 socket
@@ -49,10 +49,36 @@ impl Worker {
                 }
             },
         };
-        extra.tls = match role {
-            Role::Server { tls: Some(tls), .. } => tls.connection().ok().map(Box::new),
-            Role::Gateway { tls: Some(tls) } => tls.connection().ok().map(Box::new),
-            _ => None,
+        self.open(socket, address, extra, now);
+    }
+
+    /// Opens a session that carries nothing.
+    pub(super) fn dialed(&mut self, places: &Arc<[SocketAddr]>, now: Instant) {
+        let (address, dialed) = match self.dial_from(places, 0, String::from("no address")) {
+            Ok((socket, at)) => (places[at], Ok((socket, at))),
+            Err(error) => (places.first().copied().unwrap_or_else(|| ([0, 0, 0, 0], 0).into()), Err(error)),
+        };
+        if let Err(why) = self.shared.admit(address.ip()) {
+            return self.shared.tell(Event::Refused { address, why });
+        }
+        match dialed {
+            Err(error) => self.refuse_address(address, Refusal::Unreachable(error)),
+            Ok((socket, at)) => {
+                let extra = Extra { dial: Some((Arc::clone(places), at)), ..Extra::default() };
+                self.open(socket, address, extra, now);
+            }
+        }
+    }
+
+    /// Greets.
+    fn open(&mut self, socket: TcpStream, address: SocketAddr, mut extra: Extra, now: Instant) {
+        let tls = match &self.role {
+            Role::Server { tls, .. } => tls.as_ref().map(ServerTls::connection),
+            Role::Gateway { tls } => tls.as_ref().map(ClientTls::connection),
+        };
+        extra.tls = match tls.transpose() {
+            Ok(tls) => tls.map(Box::new),
+            Err(error) => return self.refuse_address(address, Refusal::Tls(error.to_string())),
         };
         let entry = Entry {
             socket,
@@ -165,6 +191,9 @@ impl Worker {
             Ok((socket, at)) => {
                 if let Some(entry) = self.table.get(index) {
                     entry.socket = socket;
+                    if entry.joint().is_none() {
+                        entry.address = places[at].into();
+                    }
                     entry.extra().dial = Some((places, at));
                 }
             }

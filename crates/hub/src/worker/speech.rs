@@ -146,7 +146,7 @@ impl Worker {
                     match entry.joint() {
                         Some(joint) => joint.rest = length,
                         None => {
-                            let what = "it sent data, and this server forwards to no place";
+                            let what = "it sent data, and there is no place to forward that to";
                             return Err(Halt::Broke(what.to_owned(), Reason::Refused));
                         }
                     }
