@@ -10,6 +10,7 @@ mod goals;
 mod help;
 mod lab;
 mod manual;
+mod pair;
 mod ping;
 mod plan;
 mod prose;
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
         Command::Ping(ping) => ping::run(&ping),
         Command::Demo(demo) => demo::run(&demo),
         Command::Lab(lab) => lab::run(&lab),
+        Command::Serve(serve) => pair::serve(&serve),
+        Command::Connect(connect) => pair::connect(&connect),
         Command::Help(help) => help::run(&help),
         Command::Man(man) => manual::man(&man),
         Command::Completions(completions) => manual::completions(&completions),
