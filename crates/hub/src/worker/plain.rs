@@ -63,7 +63,7 @@ impl Worker {
     }
 
     /// Writes what waits for the plain side; when all went, the session is read again.
-    fn flush_plain(&mut self, index: usize, now: Instant) {
+    pub(super) fn flush_plain(&mut self, index: usize, now: Instant) {
         let Some(joint) = self.table.get(index).and_then(|entry| entry.joint()) else { return };
         match joint.flush() {
             Err(error) => return self.plain_failed(index, error, now),

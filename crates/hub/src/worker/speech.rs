@@ -19,6 +19,8 @@ use crate::tls::certified;
 struct Heard {
     /// The PING to answer: of several, the last.
     ping: Option<u32>,
+    /// The peer sends no more data.
+    end: bool,
     bye: Option<Bye>,
     /// Where data stands in what was read.
     data: Vec<Range<usize>>,
@@ -164,6 +166,7 @@ impl Worker {
                     entry.rtt = if rtt < 60_000_000 { rtt.max(1) } else { entry.rtt };
                 }
                 Frame::End => {
+                    heard.end = true;
                     if let Some(joint) = entry.joint() {
                         joint.session_ended = true;
                     }
@@ -219,6 +222,10 @@ impl Worker {
     fn act(&mut self, index: usize, heard: Heard, now: Instant) {
         if let Some(token) = heard.ping {
             self.answer(index, token, now);
+        }
+        if heard.end {
+            // After what waits, the plain side is told.
+            self.flush_plain(index, now);
         }
         match heard.bye {
             Some(bye) => self.parted(index, bye, now),
