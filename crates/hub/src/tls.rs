@@ -63,7 +63,7 @@ impl ServerTls {
     }
 
     pub(crate) fn connection(&self) -> Result<Connection, rustls::Error> {
-        ServerConnection::new(Arc::clone(&self.0)).map(Connection::Server)
+        ServerConnection::new(Arc::clone(&self.0)).map(Connection::Server).map(unlimited)
     }
 }
 
@@ -104,8 +104,16 @@ impl ClientTls {
     }
 
     pub(crate) fn connection(&self) -> Result<Connection, rustls::Error> {
-        ClientConnection::new(Arc::clone(&self.config), self.server.clone()).map(Connection::Client)
+        ClientConnection::new(Arc::clone(&self.config), self.server.clone())
+            .map(Connection::Client)
+            .map(unlimited)
     }
+}
+
+/// The loop gives a connection one message at a time, and the next when that is written: no other limit is needed.
+fn unlimited(mut connection: Connection) -> Connection {
+    connection.set_buffer_limit(None);
+    connection
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

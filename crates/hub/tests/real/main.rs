@@ -6,3 +6,4 @@ mod carried;
 mod common;
 mod faults;
 mod rude;
+mod secret;
