@@ -1,0 +1,3 @@
+//! The generator against servers of both kinds.
+
+use std::time::Duration;
