@@ -6,6 +6,7 @@
 
 mod bars;
 mod contest;
+mod forward;
 mod guard;
 mod heartbeat;
 mod hold;
@@ -43,6 +44,11 @@ pub(crate) enum Bench {
     Heartbeat(heartbeat::Beat),
     /// `deadpeer serve` with thousands of idle sessions, beside servers of four other kinds
     Serve(serve::Serve),
+    /// `deadpeer connect` and `serve` in the way of a connection, beside two HAProxies
+    Forward(forward::Forward),
+    /// Swallow or echo: for `bench forward`
+    #[command(hide = true)]
+    Far(forward::Far),
     /// Beat on many connections: for `bench serve`
     #[command(hide = true)]
     Load(serve::Load),
@@ -62,6 +68,10 @@ impl Bench {
             Self::Guard(guard) => guard.run(),
             Self::Heartbeat(beat) => beat.run(),
             Self::Serve(serve) => optimised(serve.deadpeer.as_deref(), |programs| serve.run(programs)),
+            Self::Forward(forward) => {
+                optimised(forward.deadpeer.as_deref(), |programs| forward.run(programs))
+            }
+            Self::Far(far) => far.run().map(|()| ExitCode::SUCCESS),
             Self::Load(load) => load.run().map(|()| ExitCode::SUCCESS),
             Self::Rival(rival) => rival.run().map(|()| ExitCode::SUCCESS),
             Self::Hold(hold) => hold.run().map(|()| ExitCode::SUCCESS),

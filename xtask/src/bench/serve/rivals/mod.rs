@@ -23,13 +23,20 @@ pub(crate) enum Rival {
 impl Rival {
     pub(in crate::bench) fn run(&self) -> Result<()> {
         set_parent_process_death_signal(Some(Signal::KILL)).context("prctl(PR_SET_PDEATHSIG)")?;
-        // As `#[tokio::main]` does: a thread a core.
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(self.serve())
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on loopback")?;
+        println!("{{\"event\":\"listening\",\"address\":\"{}\"}}", listener.local_addr()?);
+        self.serve(listener)
     }
 
-    async fn serve(&self) -> Result<()> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("listen on loopback")?;
-        println!("{{\"event\":\"listening\",\"address\":\"{}\"}}", listener.local_addr()?);
+    /// Serves for ever.
+    pub(super) fn serve(&self, listener: std::net::TcpListener) -> Result<()> {
+        listener.set_nonblocking(true)?;
+        // As `#[tokio::main]` does: a thread a core.
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async { self.accept(TcpListener::from_std(listener)?).await })
+    }
+
+    async fn accept(&self, listener: TcpListener) -> Result<()> {
         loop {
             let (stream, _) = listener.accept().await.context("accept")?;
             match *self {
@@ -63,7 +70,7 @@ async fn hold(stream: TcpStream, offer: Offer) {
 }
 
 /// A third of the tolerance is the interval.
-pub(super) fn offer(tolerance_ms: u64, beat_every_ms: u64) -> Offer {
+fn offer(tolerance_ms: u64, beat_every_ms: u64) -> Offer {
     let [at_most, send] = [tolerance_ms, beat_every_ms].map(Duration::from_millis);
     Offer { send, hear: at_most / 3, multiplier: 3, at_most }
 }
