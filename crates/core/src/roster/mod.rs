@@ -86,6 +86,13 @@ impl Roster {
         Self { tick, seen: Vec::new(), tolerance: Vec::new(), generation: Vec::new(), free: NONE, live: 0 }
     }
 
+    /// Makes room for so many more at once: arrays that grow bit by bit leave holes in memory.
+    pub fn reserve(&mut self, more: usize) {
+        self.seen.reserve_exact(more);
+        self.tolerance.reserve_exact(more);
+        self.generation.reserve_exact(more);
+    }
+
     /// How often to sweep.
     pub const fn tick(&self) -> Duration {
         self.tick

@@ -116,11 +116,13 @@ impl Worker {
         let tick =
             (offer.send.min(offer.hear) / 8).clamp(Duration::from_millis(2), deadpeer_core::Roster::TICK);
         let chunk = shared.config.limits.chunk();
+        // A limit may be far above what ever comes.
+        let expected = (shared.config.limits.sessions / shared.config.loops.get()).min(65_536);
         Self {
             poll,
             orders,
             role,
-            table: Table::new(tick),
+            table: Table::new(tick, expected),
             joined: BTreeSet::new(),
             again: Vec::new(),
             random: Random::new(seed),

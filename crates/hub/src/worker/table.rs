@@ -183,8 +183,12 @@ pub(super) struct Table {
 const LATER: u32 = 3_600_000;
 
 impl Table {
-    pub(super) fn new(tick: Duration) -> Self {
-        Self { roster: Roster::with_tick(tick), entries: Vec::new(), due: Vec::new() }
+    /// Room for `sessions` is set aside at once, and takes no memory before it is used; arrays that grow leave
+    /// holes where they were.
+    pub(super) fn new(tick: Duration, sessions: usize) -> Self {
+        let mut roster = Roster::with_tick(tick);
+        roster.reserve(sessions);
+        Self { roster, entries: Vec::with_capacity(sessions), due: Vec::with_capacity(sessions) }
     }
 
     /// Adds a session that is lost unless heard of within `patience`.

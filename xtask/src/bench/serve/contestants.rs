@@ -114,10 +114,10 @@ impl Arena {
             Contestant::Tokio => command.args(["bench", "rival", "tokio", &tolerance_ms]),
             Contestant::Session => command.args(["bench", "rival", "session", &tolerance_ms, &beat_ms]),
             _ => {
-                command.args(["serve", "--listen", "127.0.0.1:0", "--json", "--max-sessions", "20000"]);
+                command.args(["serve", "--listen", "127.0.0.1:0", "--json"]);
                 // A policy must leave time to survive an outage: the sixth part, as of 30 s the default.
                 command.arg("--detect").arg(format!("{}ms", tolerance.as_millis()));
-                command.arg("--survive").arg(format!("{}ms", (tolerance / 6).as_millis()));
+                command.arg("--tolerate").arg(format!("{}ms", (tolerance / 6).as_millis()));
                 command.args(&self.arguments)
             }
         };
