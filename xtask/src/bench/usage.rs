@@ -1,24 +1,46 @@
 //! What a running process has used.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::io::Errno;
+use rustix::param::clock_ticks_per_second;
 
 /// The processor time of all its threads, in user mode and in the kernel.
 ///
-/// To the nanosecond: the sums of `/proc/PID/stat` are in ticks of 10 ms. Those who ended are not in it, so it
-/// is for programs whose threads stay.
+/// To the nanosecond while its threads stay; of those that have ended only the process's sum knows, which is
+/// rounded down to ticks of 10 ms.
 pub(super) fn cpu(pid: u32) -> Result<Duration> {
+    Ok(threads(pid)?.max(sum(pid)?))
+}
+
+/// What the threads have used that there are now (`schedstat`: its first field is the time on a processor).
+fn threads(pid: u32) -> Result<Duration> {
     let tasks = PathBuf::from(format!("/proc/{pid}/task"));
     let mut nanos = 0;
     for task in fs::read_dir(&tasks).with_context(|| format!("read {}", tasks.display()))? {
         let path = task.context("read a directory of /proc")?.path().join("schedstat");
-        // Its first field is the time on a processor.
-        nanos += first_number(&read(path)?).context("schedstat has no number")?;
+        match fs::read_to_string(&path) {
+            Ok(text) => nanos += first_number(&text).context("schedstat has no number")?,
+            // It has ended meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        }
     }
     Ok(Duration::from_nanos(nanos))
+}
+
+/// What the process has used with all threads that it ever had: `utime` and `stime`, proc_pid_stat(5).
+fn sum(pid: u32) -> Result<Duration> {
+    let text = read(format!("/proc/{pid}/stat").into())?;
+    // Before the last parenthesis stands a name, in which there may be anything.
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<_, _>>()?;
+    Ok(Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64))
 }
 
 /// The bytes that it has resident.
@@ -44,6 +66,21 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn threads_that_have_ended_count() {
+        let pid = std::process::id();
+        let before = sum(pid).unwrap();
+        let burn = || {
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_millis(200) {
+                black_box(&started);
+            }
+        };
+        std::thread::spawn(burn).join().unwrap();
+        assert!(cpu(pid).unwrap() > before);
+        assert!(sum(pid).unwrap() > before);
+    }
 
     #[test]
     fn what_this_process_uses_is_seen() {

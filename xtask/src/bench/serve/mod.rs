@@ -1,7 +1,7 @@
 //! `cargo xtask bench serve`: servers of thousands of idle sessions that beat.
 //!
 //! Servers and clients are processes of one namespace and speak over loopback. Only the server's processor time
-//! counts; the [generator](generator) reads an answer just before it beats again, so that no server pays for
+//! counts; the [generator] reads an answer just before it beats again, so that no server pays for
 //! waking it.
 
 mod client;

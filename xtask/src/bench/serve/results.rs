@@ -27,11 +27,11 @@ impl Results {
     pub(super) fn add(&mut self, heat: Heat, contestant: Contestant, trial: Trial) {
         let deaths = &trial.deaths;
         if deaths.unnoticed > 0 {
-            self.note(format!("{}: {} deaths went unnoticed", contestant.name(), deaths.unnoticed));
+            self.note(format!("{heat:?}, {}: {} deaths went unnoticed", contestant.name(), deaths.unnoticed));
         }
         if contestant.is_command() && trial.reported != deaths.late_ms.len() {
             self.note(format!(
-                "{}: {} deaths, {} of them reported",
+                "{heat:?}, {}: {} deaths, {} of them reported",
                 contestant.name(),
                 deaths.late_ms.len(),
                 trial.reported
@@ -200,7 +200,7 @@ impl Results {
                 LATE,
                 "ms late",
             ),
-            judged("and none early".into(), late.map(|[_, least, _]| -least), -EARLY, "ms early"),
+            judged("and none early".into(), late.map(|[_, least, _]| (-least).max(0.0)), -EARLY, "ms early"),
         ]
     }
 }
