@@ -30,7 +30,7 @@ fn plain_side(policy: &Policy) -> Result<(Settings, Duration), Box<dyn Error>> {
     let nearest = |unreachable: Unreachable| {
         let Unreachable { what: Wish::Detect, best, .. } = unreachable else { return Err(unreachable) };
         let slower = Policy::detect(Duration::from_millis(best)).survive(policy.outage());
-        let slower = slower.slow_readers(policy.slow_readers()).build().map_err(|_| unreachable.clone())?;
+        let slower = slower.slow_readers(policy.slow_readers()).build().map_err(|_| unreachable)?;
         plan(&slower)
     };
     plan(policy)

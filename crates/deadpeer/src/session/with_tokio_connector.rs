@@ -72,9 +72,7 @@ impl Connector {
     }
 }
 
-/// It can be spawned.
-fn _connecting_is_a_plain_future(
-    mut connector: Connector,
-) -> impl Future<Output = io::Result<Session>> + Send + 'static {
-    async move { connector.connect().await }
+/// Compiled only while the future may move between threads, as `tokio::spawn` asks.
+fn _connecting_may_move_between_threads(mut connector: Connector) -> impl Send {
+    Box::pin(async move { connector.connect().await })
 }

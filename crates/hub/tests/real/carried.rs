@@ -83,7 +83,7 @@ fn program(gateway: SocketAddr) -> TcpStream {
 
 /// Bytes that tell where they belong.
 fn bytes(count: usize) -> Vec<u8> {
-    (0..count).map(|at| (at / 7 ^ at >> 9) as u8).collect()
+    (0..count).map(|at| (at / 7) as u8 ^ (at >> 9) as u8).collect()
 }
 
 fn is_reset(stream: &mut TcpStream) -> bool {

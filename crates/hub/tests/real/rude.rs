@@ -123,10 +123,11 @@ fn limits_are_kept_and_said() {
         events.find(arrived);
     }
     let refusal = |wanted: fn(&Refusal) -> bool| {
-        events.find(|event| match event {
-            Event::Refused { why, .. } => Some(assert!(wanted(why), "{why}")),
+        let why = events.find(|event| match event {
+            Event::Refused { why, .. } => Some(why.clone()),
             _ => None,
         });
+        assert!(wanted(&why), "{why}");
     };
     assert_eq!(goodbye(&answer(&mut greet())), Some(Reason::Overloaded));
     refusal(|why| *why == Refusal::FullForAddress { limit: 2 });
