@@ -15,3 +15,10 @@ pub mod sockopt;
 pub mod stream;
 pub mod sysctl;
 pub mod tcp_info;
+pub mod wait {
+    //! Waiting for a socket or for another thread.
+
+    pub use crate::unix::wait::{Waker, wait};
+}
+
+pub use sysctl::platform;
