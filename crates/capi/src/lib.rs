@@ -18,6 +18,6 @@ mod loss;
 mod plain;
 mod policy;
 mod socket;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;
 mod version;

@@ -3,6 +3,7 @@
 //!
 //! Wine hands SIO_KEEPALIVE_VALS on to Linux in whole seconds, and Linux counts its own number of probes. So the
 //! policy is one whose plan has an interval of a second, and the namespace's number of probes is Windows' ten.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 
 mod common;

@@ -33,8 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// A server and a client in one process, for a first look.
 async fn both() -> Result<(), Box<dyn Error>> {
-    // What every system can keep: Windows' retransmissions need some time.
-    let policy = Policy::detect(Duration::from_secs(20)).survive(Duration::from_secs(4)).build()?;
+    let policy = Policy::detect(Duration::from_secs(10)).survive(Duration::from_secs(2)).build()?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     for gap in &apply(&listener, &policy)?.gaps {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use deadpeer::session::{Config, Connector, Offer, Session};
 use deadpeer::{
-    Bound, Known, Loss, Mechanism, Peek, PeerLost, Policy, apply, detection, diagnose, guard, is_lost,
-    lost_within, platform, protection,
+    Bound, Known, Loss, Mechanism, Peek, PeerLost, Policy, Verdict, apply, detection, diagnose, guard,
+    is_lost, lost_within, platform, protection,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -59,6 +59,18 @@ fn a_guarded_stream_reads_writes_and_knows_a_close() {
 }
 
 #[test]
+fn ones_own_patience_is_no_loss() {
+    let (client, mut server) = pair();
+    let mut client = guard(client, &policy()).unwrap();
+    client.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let error = client.read(&mut [0; 5]).unwrap_err();
+    assert!(PeerLost::of(&error).is_none(), "{error}");
+    server.write_all(b"hello").unwrap();
+    client.get_ref().set_read_timeout(Some(10 * SECOND)).unwrap();
+    assert_eq!(client.read(&mut [0; 5]).unwrap(), 5);
+}
+
+#[test]
 fn data_does_not_end_the_wait_for_the_end() {
     let (client, mut server) = pair();
     server.write_all(b"unread").unwrap();
@@ -73,6 +85,9 @@ fn looking_takes_nothing() {
     let nothing = diagnose(&client).unwrap();
     assert_eq!((nothing.peek, nothing.pending_error, nothing.lost), (Peek::Nothing, None, None));
     assert!(nothing.readiness.writable && !nothing.readiness.readable);
+    // Heard a moment ago; elsewhere no age is told.
+    let verdict = if cfg!(target_os = "linux") { Verdict::Alive } else { Verdict::Unverified };
+    assert_eq!(nothing.judgement.verdict(), verdict);
     server.write_all(b"data").unwrap();
     let data = loop {
         let data = diagnose(&client).unwrap();

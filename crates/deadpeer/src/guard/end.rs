@@ -53,7 +53,7 @@ pub(super) fn lost_by(sock: BorrowedSock<'_>, error: &io::Error) -> Option<PeerL
 /// What the error number of a connection says, with what the socket still shows.
 fn lost_with(sock: BorrowedSock<'_>, errno: i32) -> Option<PeerLost> {
     let seen = stream::look(sock).ok();
-    let (cause, noticed_by) = match stream::ending(errno)? {
+    let (cause, noticed_by) = match stream::ending(sock, errno)? {
         Ending::Reset => (Loss::Reset, Mechanism::Reset),
         // After FIN a RST counts as EPIPE (`tcp_reset`); and so does writing after one's own shutdown.
         Ending::Broken if seen.as_ref().is_some_and(|seen| seen.facts.state == TcpState::Close) => {

@@ -65,7 +65,7 @@ pub fn set_nonblocking(sock: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// What an error number says of a connection; `None` where it does not end one.
-pub fn ending(errno: i32) -> Option<Ending> {
+pub fn ending(_sock: BorrowedFd<'_>, errno: i32) -> Option<Ending> {
     Some(match Errno::from_raw_os_error(errno) {
         Errno::CONNRESET => Ending::Reset,
         Errno::PIPE => Ending::Broken,

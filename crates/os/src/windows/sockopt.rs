@@ -31,6 +31,8 @@ macro_rules! names {
 
 names! {
     SO_KEEPALIVE = ws::SOL_SOCKET, ws::SO_KEEPALIVE;
+    SO_RCVTIMEO = ws::SOL_SOCKET, ws::SO_RCVTIMEO;
+    SO_SNDTIMEO = ws::SOL_SOCKET, ws::SO_SNDTIMEO;
     SO_ERROR = ws::SOL_SOCKET, ws::SO_ERROR;
     // Windows 10 1709.
     TCP_KEEPIDLE = ws::IPPROTO_TCP, ws::TCP_KEEPIDLE;

@@ -154,9 +154,16 @@ fn is_connected(sock: BorrowedSocket<'_>) -> bool {
     checked(unsafe { ws::getpeername(raw(sock), address.as_mut_ptr().cast(), &mut length) }).is_ok()
 }
 
+/// Whether WSAETIMEDOUT was the program's own patience: that of `set_read_timeout` has the same number here.
+fn is_patience(sock: BorrowedSocket<'_>) -> bool {
+    let patience = [sockopt::SO_RCVTIMEO, sockopt::SO_SNDTIMEO];
+    patience.iter().any(|&option| sockopt::get(sock, option).is_ok_and(|ms| ms != 0))
+        && readiness(sock).is_ok_and(|readiness| !readiness.is_end())
+}
+
 /// What an error number says of a connection; `None` where it does not end one. Completion ports and files
 /// give Win32's numbers for the same (`RtlNtStatusToDosError`), so those are here, too.
-pub fn ending(errno: i32) -> Option<Ending> {
+pub fn ending(sock: BorrowedSocket<'_>, errno: i32) -> Option<Ending> {
     if let Ok(errno) = u32::try_from(errno) {
         match errno {
             win::ERROR_NETNAME_DELETED => return Some(Ending::Reset), // STATUS_CONNECTION_RESET
@@ -172,6 +179,7 @@ pub fn ending(errno: i32) -> Option<Ending> {
     Some(match errno {
         ws::WSAECONNRESET => Ending::Reset,
         ws::WSAESHUTDOWN => Ending::Broken,
+        ws::WSAETIMEDOUT if is_patience(sock) => return None,
         ws::WSAETIMEDOUT => Ending::Silence,
         // "broken due to keep-alive activity detecting a failure"
         ws::WSAENETRESET => Ending::Keepalive,
