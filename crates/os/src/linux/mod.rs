@@ -15,10 +15,6 @@ pub mod sockopt;
 pub mod stream;
 pub mod sysctl;
 pub mod tcp_info;
-pub mod wait {
-    //! Waiting for a socket or for another thread.
 
-    pub use crate::unix::wait::{Waker, wait};
-}
-
+pub use crate::unix::wait;
 pub use sysctl::platform;

@@ -3,4 +3,4 @@
 pub(crate) mod settings;
 pub(crate) mod sockopt;
 pub(crate) mod stream;
-pub(crate) mod wait;
+pub mod wait;

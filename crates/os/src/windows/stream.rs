@@ -193,3 +193,59 @@ pub fn ending(sock: BorrowedSocket<'_>, errno: i32) -> Option<Ending> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::windows::io::AsSocket;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn completions_and_calls_have_numbers_of_their_own_for_one_end() {
+        let (client, _server) = pair();
+        for (errno, expected) in [
+            (64, Some(Ending::Reset)),
+            (10054, Some(Ending::Reset)),
+            (121, Some(Ending::Silence)),
+            (10060, Some(Ending::Silence)),
+            (10052, Some(Ending::Keepalive)),
+            (10053, Some(Ending::AbortedOrSilence)),
+            (10035, None), // WSAEWOULDBLOCK
+            (997, None),   // ERROR_IO_PENDING
+        ] {
+            assert_eq!(ending(client.as_socket(), errno), expected, "{errno}");
+        }
+    }
+
+    #[test]
+    fn ones_own_patience_is_no_end() {
+        let (mut client, _server) = pair();
+        client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let errno = client.read(&mut [0]).unwrap_err().raw_os_error().unwrap();
+        assert_eq!((errno, ending(client.as_socket(), errno)), (ws::WSAETIMEDOUT, None));
+    }
+
+    #[test]
+    fn peeking_neither_waits_nor_takes() {
+        let (mut client, mut server) = pair();
+        assert_eq!(peek(client.as_socket()), Peek::Nothing);
+        server.write_all(b"x").unwrap();
+        while peek(client.as_socket()) != Peek::Data {
+            thread::yield_now();
+        }
+        assert_eq!(client.read(&mut [0; 8]).unwrap(), 1);
+        drop(server);
+        let end = wait_for_end(client.as_socket(), Duration::from_secs(10)).unwrap();
+        assert!(end.is_end(), "{end:?}");
+        assert_eq!(peek(client.as_socket()), Peek::EndOfFile);
+        assert_eq!(take_error(client.as_socket()).unwrap(), None);
+    }
+}
