@@ -21,8 +21,8 @@
 //!
 //! - Whoever runs programs judges the connections of the whole machine (Linux): [`host`].
 //!
-//! It works on Linux and Windows, and is type-checked for macOS and FreeBSD. What a system did not take is
-//! reported ([`Gap`]), what it does not tell says why ([`Known`]).
+//! Linux is its home; for Windows it is tested under wine, for macOS and FreeBSD type-checked. What a system did
+//! not take is reported ([`Gap`]), what it does not tell says why ([`Known`]).
 //!
 //! What is wanted, what is set, what was seen and what it proves are the types of [`deadpeer_core`], all of
 //! them re-exported here.
