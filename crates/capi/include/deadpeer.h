@@ -68,6 +68,8 @@ typedef enum deadpeer_loss {
   DEADPEER_LOSS_ABORTED_HERE = 7,
   // Its heartbeats stopped: its host, the way to it, or its application is dead.
   DEADPEER_LOSS_HEARTBEAT_MISSED = 8,
+  // Its heartbeats stopped, and its kernel goes on answering: the application hangs.
+  DEADPEER_LOSS_HUNG = 9,
   // Something that this version has no number for: see the text.
   DEADPEER_LOSS_OTHER = 99,
 } deadpeer_loss;

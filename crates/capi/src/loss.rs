@@ -32,6 +32,8 @@ pub enum deadpeer_loss {
     AbortedHere = 7,
     /// Its heartbeats stopped: its host, the way to it, or its application is dead.
     HeartbeatMissed = 8,
+    /// Its heartbeats stopped, and its kernel goes on answering: the application hangs.
+    Hung = 9,
     /// Something that this version has no number for: see the text.
     Other = 99,
 }
@@ -174,6 +176,7 @@ impl From<Loss> for deadpeer_loss {
             Loss::Unreachable => Self::Unreachable,
             Loss::AbortedHere => Self::AbortedHere,
             Loss::HeartbeatMissed => Self::HeartbeatMissed,
+            Loss::Hung => Self::Hung,
             _ => Self::Other,
         }
     }

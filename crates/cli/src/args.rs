@@ -10,6 +10,7 @@ use crate::explain::args::Explain;
 use crate::help::Help;
 use crate::lab::args::Lab;
 use crate::manual::{Completions, Man};
+use crate::pair::args::{Connect, Serve};
 use crate::ping::args::Ping;
 use crate::plan::args::Plan;
 use crate::scan::args::Scan;
@@ -32,6 +33,7 @@ Examples:
   sudo deadpeer ping port:5432        ask once a second, with times
   deadpeer explain port:5432          one connection's story
   deadpeer plan --detect 30s          what to set, what follows, what it costs
+  deadpeer serve, deadpeer connect    heartbeats between two places, for programs that have none
   deadpeer demo                       see it at work on connections of its own";
 
 #[derive(Debug, Subcommand)]
@@ -48,6 +50,10 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Measure every way that a peer can die against every way to notice.
     Lab(Lab),
+    /// Accept sessions with heartbeats: who is there, who died and why; and forward them.
+    Serve(Box<Serve>),
+    /// Keep a session with a server up; or carry other programs' connections to it.
+    Connect(Box<Connect>),
     /// Explain a topic (keepalive, verdicts, probing, privileges) or a command.
     Help(Help),
     /// Print the manual page, of a command if one is named: `deadpeer man | man -l -`.

@@ -15,8 +15,8 @@ use crate::exit::Ended;
 
 fn only_on_linux(command: &str) -> Result<Ended, Box<dyn Error>> {
     Err(format!(
-        "`{command}` works only on Linux: it reads what only its kernel tells. Here are `plan`, \
-         `explain --system` and `help`"
+        "`{command}` works only on Linux: it reads what only its kernel tells. Here are `serve`, \
+         `connect`, `plan`, `explain --system` and `help`"
     )
     .into())
 }

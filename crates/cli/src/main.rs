@@ -16,13 +16,13 @@ mod help;
 #[cfg(target_os = "linux")]
 mod lab;
 mod manual;
+mod pair;
 #[cfg(target_os = "linux")]
 mod ping;
 mod plan;
 mod prose;
 #[cfg(target_os = "linux")]
 mod scan;
-#[cfg(target_os = "linux")]
 mod signals;
 mod terminal;
 
@@ -42,6 +42,8 @@ fn main() -> ExitCode {
         Command::Ping(ping) => ping::run(&ping),
         Command::Demo(demo) => demo::run(&demo),
         Command::Lab(lab) => lab::run(&lab),
+        Command::Serve(serve) => pair::serve(&serve),
+        Command::Connect(connect) => pair::connect(&connect),
         Command::Help(help) => help::run(&help),
         Command::Man(man) => manual::man(&man),
         Command::Completions(completions) => manual::completions(&completions),

@@ -2,7 +2,8 @@
 #![cfg(not(target_os = "linux"))]
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 /// Exit code, standard output, standard error.
 fn deadpeer(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -35,6 +36,33 @@ fn what_is_linux_alone_says_so() {
         assert_eq!((code, output.as_str()), (Some(2), ""), "{command:?}");
         assert!(error.contains(&format!("`{}", command[0])) && error.contains("only on Linux"), "{error}");
     }
+}
+
+/// A client that is killed: its system closes for it.
+#[test]
+fn a_server_knows_who_came_and_who_went() {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_deadpeer"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--detect", "6s", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let mut event = |name: &str| {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.contains(&format!("\"event\":\"{name}\"")), "{line}");
+        line
+    };
+    let line = event("listening");
+    let (_, address) = line.split_once("\"address\":\"").unwrap();
+    let address = address.split('"').next().unwrap();
+    let connect = ["connect", address, "--detect", "6s", "--json"];
+    let mut client = Command::new(env!("CARGO_BIN_EXE_deadpeer")).args(connect).spawn().unwrap();
+    event("arrived");
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert!(event("died").contains("\"cause\":\""));
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 #[cfg(windows)]

@@ -75,6 +75,7 @@ pub use platform::{Connecting, Platform, System, UnackedBound};
 pub use policy::{Contradiction, Policy, PolicyBuilder};
 pub use protection::{KeepaliveSeen, Protection};
 pub use protocol::{Offer, Protocol};
+pub use random::Random;
 pub use reconnect::{Reconnect, Return};
 pub use retransmission::Backoff;
 pub use roster::{Roster, Slot};

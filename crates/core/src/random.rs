@@ -2,16 +2,18 @@
 
 use core::time::Duration;
 
-/// SplitMix64 (Steele, Lea, Flood 2014): every seed is a good one.
+/// Chance for jitter: small, seeded, not for secrets. SplitMix64 (Steele, Lea, Flood 2014): every seed is a
+/// good one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) const fn new(seed: u64) -> Self {
+    /// Each seed has its own chance.
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,7 +22,7 @@ impl Random {
     }
 
     /// A time between `least` and `most`, both included, every one as likely.
-    pub(crate) fn between(&mut self, least: Duration, most: Duration) -> Duration {
+    pub fn between(&mut self, least: Duration, most: Duration) -> Duration {
         let span = most.saturating_sub(least).as_nanos();
         // A span is below 2^64 nanoseconds (584 years) wherever this is called; the product is exact.
         let share = (u128::from(self.next()) * (span.min(u128::from(u64::MAX)) + 1)) >> 64;

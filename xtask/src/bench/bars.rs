@@ -18,6 +18,11 @@ impl Bar {
         Self { what: what.into(), holds: Some(value <= most), measured: format!("{} {unit}", number(value)) }
     }
 
+    /// `value`, which is printed with its unit, must not be below `least`.
+    pub(super) fn at_least(what: impl Into<String>, value: f64, least: f64, unit: &str) -> Self {
+        Self { what: what.into(), holds: Some(value >= least), measured: format!("{} {unit}", number(value)) }
+    }
+
     /// Nothing was measured by which it could be judged.
     pub(super) fn not_judged(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self { what: what.into(), holds: None, measured: why.into() }

@@ -2,11 +2,11 @@
 
 use std::hint::black_box;
 use std::pin::Pin;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant as Clock};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use deadpeer_core::{Heartbeat, Instant, Roster, Timing};
@@ -14,6 +14,8 @@ use tokio_util::time::DelayQueue;
 
 use super::bars::Bar;
 use super::machine::Machine;
+use super::optimised;
+use super::order::shuffled;
 use super::report::{Style, number, thousands};
 
 const TOLERANCE: Duration = Duration::from_secs(30);
@@ -69,16 +71,10 @@ impl Cost {
 }
 
 impl Beat {
-    /// Measures, prints. What is measured is in this very program, so an unoptimized one starts the optimized.
+    /// Measures, prints.
     pub(super) fn run(&self) -> Result<ExitCode> {
-        if cfg!(debug_assertions) {
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let status = Command::new(cargo)
-                .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
-                .args(std::env::args_os().skip(1))
-                .status()
-                .context("cargo run --release --package xtask")?;
-            return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        if let Some(ended) = optimised::run_again()? {
+            return Ok(ended);
         }
         self.style.print_title("heartbeat and roster");
         println!("{}", Machine::this());
@@ -250,15 +246,4 @@ struct Watched {
     sweep: Cost,
     early: u32,
     latest: Duration,
-}
-
-/// All numbers below `count` in an order that no prefetcher guesses (Fisher and Yates).
-fn shuffled(count: usize) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..count as u32).collect();
-    let mut random = 1u64;
-    for n in (1..order.len()).rev() {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        order.swap(n, (random >> 33) as usize % (n + 1));
-    }
-    order
 }

@@ -52,7 +52,7 @@ impl Hold {
 }
 
 /// Raises the soft limit of descriptors to the hard one.
-fn allow_descriptors() -> Result<()> {
+pub(super) fn allow_descriptors() -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).context("setrlimit(RLIMIT_NOFILE)")

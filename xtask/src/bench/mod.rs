@@ -6,6 +6,7 @@
 
 mod bars;
 mod contest;
+mod forward;
 mod guard;
 mod heartbeat;
 mod hold;
@@ -13,10 +14,15 @@ mod holders;
 mod machine;
 mod measure;
 mod namespace;
+mod optimised;
+mod order;
 mod probe;
 mod programs;
 mod report;
 mod scan;
+mod serve;
+mod server;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -36,6 +42,19 @@ pub(crate) enum Bench {
     Guard(guard::Guard),
     /// The heartbeat's state machine, and the roster beside tokio's timers
     Heartbeat(heartbeat::Beat),
+    /// `deadpeer serve` with thousands of idle sessions, beside servers of four other kinds
+    Serve(serve::Serve),
+    /// `deadpeer connect` and `serve` in the way of a connection, beside two HAProxies
+    Forward(forward::Forward),
+    /// Swallow or echo: for `bench forward`
+    #[command(hide = true)]
+    Far(forward::Far),
+    /// Beat on many connections: for `bench serve`
+    #[command(hide = true)]
+    Load(serve::Load),
+    /// Serve as others do: for `bench serve`
+    #[command(subcommand, hide = true)]
+    Rival(serve::Rival),
     /// Hold connections until stdin ends: for the other benchmarks
     #[command(subcommand, hide = true)]
     Hold(hold::Hold),
@@ -48,6 +67,13 @@ impl Bench {
             Self::Probe(probe) => in_namespace(probe.deadpeer.as_deref(), |programs| probe.run(programs)),
             Self::Guard(guard) => guard.run(),
             Self::Heartbeat(beat) => beat.run(),
+            Self::Serve(serve) => optimised(serve.deadpeer.as_deref(), |programs| serve.run(programs)),
+            Self::Forward(forward) => {
+                optimised(forward.deadpeer.as_deref(), |programs| forward.run(programs))
+            }
+            Self::Far(far) => far.run().map(|()| ExitCode::SUCCESS),
+            Self::Load(load) => load.run().map(|()| ExitCode::SUCCESS),
+            Self::Rival(rival) => rival.run().map(|()| ExitCode::SUCCESS),
             Self::Hold(hold) => hold.run().map(|()| ExitCode::SUCCESS),
         }
     }
@@ -63,4 +89,15 @@ fn in_namespace(
     };
     namespace::furnish()?;
     benchmark(&programs).map(|()| ExitCode::SUCCESS)
+}
+
+/// The same for a benchmark that measures, or loads, with parts of this program.
+fn optimised(
+    deadpeer: Option<&std::path::Path>,
+    benchmark: impl FnOnce(&Programs) -> Result<()>,
+) -> Result<ExitCode> {
+    match optimised::run_again()? {
+        Some(ended) => Ok(ended),
+        None => in_namespace(deadpeer, benchmark),
+    }
 }

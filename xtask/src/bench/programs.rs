@@ -66,16 +66,25 @@ fn build_deadpeer() -> Result<PathBuf> {
 }
 
 fn build_floor() -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench/floor.c");
-    // Beside this executable, that is in Cargo's target directory.
-    let program = env::current_exe().context("find this executable")?.with_file_name("bench-floor");
+    compile("src/bench/floor.c", "bench-floor")
+}
+
+/// Compiles a C program of this crate.
+pub(super) fn compile(source: &str, name: &str) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let program = beside_this(name)?;
     let status = Command::new("cc")
         .args(["-O2", "-Wall", "-Wextra", "-o"])
         .args([&program, &source])
         .status()
-        .context("start `cc`: a C compiler is needed for the floor")?;
+        .context("start `cc`: a C compiler is needed")?;
     if !status.success() {
         bail!("`cc` could not compile {}: are the kernel's headers installed?", source.display());
     }
     Ok(program)
+}
+
+/// A path beside this executable, that is in Cargo's target directory.
+pub(super) fn beside_this(name: &str) -> Result<PathBuf> {
+    Ok(env::current_exe().context("find this executable")?.with_file_name(name))
 }

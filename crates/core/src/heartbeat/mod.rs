@@ -100,9 +100,6 @@ pub enum Beat {
 }
 
 impl Heartbeat {
-    /// A share of the interval by which a ping may be early: a quarter, as RFC 5880 has it.
-    const JITTER: u32 = 4;
-
     /// Starts now, as if the peer had just been heard and had just been sent something. `seed` makes the
     /// jitter: give each connection another one, so that thousands don't beat in step.
     pub fn new(timing: Timing, seed: u64, now: Instant) -> Self {
@@ -196,8 +193,6 @@ impl Heartbeat {
     }
 
     fn schedule(&mut self, now: Instant) {
-        let interval = self.timing.interval();
-        let early = self.random.between(Duration::ZERO, interval / Self::JITTER);
-        self.due = now.after(interval - early);
+        self.due = now.after(self.timing.next(&mut self.random));
     }
 }

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::{Beat, Heartbeat, Timing};
+use super::{Beat, Heartbeat, Timing, TimingError};
 use crate::{Instant, Policy};
 
 fn at(ms: u64) -> Instant {
@@ -183,4 +183,18 @@ Lost    sent    -    Lost
 Lost    nothing -    Lost
 ";
     assert_eq!(table, expected);
+}
+
+#[test]
+fn beats_keep_a_mapping_alive_and_stay_within_a_budget() {
+    let policy = |mapping, budget| {
+        let policy = Policy::detect(Duration::from_secs(300)).survive(Duration::from_secs(10));
+        policy.mapping_timeout(Duration::from_secs(mapping)).bytes_per_day(budget).build().unwrap()
+    };
+    let timing = Timing::keeping(&policy(60, 10_000_000)).unwrap();
+    assert_eq!(timing.interval(), Duration::from_millis(59_500));
+    let cost = timing.bytes_per_day();
+    assert!((600_000..900_000).contains(&cost), "{cost}");
+    let error = Timing::keeping(&policy(60, cost - 1)).unwrap_err();
+    assert_eq!(error, TimingError::TooCostly { budget: cost - 1, least: cost });
 }

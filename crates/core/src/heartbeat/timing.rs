@@ -4,7 +4,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::policy::Policy;
-use crate::text::Span;
+use crate::random::Random;
+use crate::text::{BytesPerDay, Span};
 
 /// How often this side sends something, and how long it waits for the peer.
 ///
@@ -44,10 +45,11 @@ impl Timing {
     /// one, an interval I later; TCP sends it again after pauses that double, so the first attempt after the
     /// outage may come as late as another T (and a retransmission timeout R). The silence that a healthy peer
     /// can show is therefore I + 2·T + R, and must be shorter than D. I is a third of D or less, so that one
-    /// late beat is never a death.
+    /// late beat is never a death. Where a middlebox forgets idle connections, I is shorter than its patience by R,
+    /// so that a beat that was lost still comes in time.
     ///
     /// # Errors
-    /// [`TimingError::Unreachable`] when no interval does.
+    /// [`TimingError::Unreachable`] when no interval does, [`TimingError::TooCostly`] when they cost too much.
     ///
     /// ```
     /// use core::time::Duration;
@@ -64,12 +66,42 @@ impl Timing {
         let lost = outage.saturating_mul(2).saturating_add(Self::RETRANSMISSION);
         let unreachable = TimingError::Unreachable { detect, least: lost.saturating_add(Self::SHORTEST) };
         let room = detect.checked_sub(lost).filter(|room| *room >= Self::SHORTEST).ok_or(unreachable)?;
-        Self::new(room.min(detect / 3), detect)
+        let mut interval = room.min(detect / 3);
+        if let Some(mapping) = policy.mapping_timeout() {
+            interval = interval.min(mapping.saturating_sub(Self::RETRANSMISSION));
+        }
+        let timing = Self::new(interval, detect)?;
+        match policy.bytes_per_day() {
+            Some(budget) if timing.bytes_per_day() > budget => {
+                Err(TimingError::TooCostly { budget, least: timing.bytes_per_day() })
+            }
+            _ => Ok(timing),
+        }
+    }
+
+    /// What an idle session costs at most, when both sides have this timing: bytes of IP packets a day, both
+    /// directions. IPv6 headers are counted, with TCP's and its time stamps.
+    pub fn bytes_per_day(&self) -> u64 {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        const PACKET: u64 = 40 + 20 + 12;
+        // Of each side: a beat and its acknowledgement; for each sixth, as much again for the answer.
+        const BEAT: u64 = 2 * (2 * PACKET + 1 + (2 * PACKET).div_ceil(6));
+        // Jitter makes beats up to a quarter earlier.
+        let beats = DAY.as_nanos() * 4 / (self.interval.as_nanos() * 3);
+        u64::try_from(beats).unwrap_or(u64::MAX).saturating_mul(BEAT)
     }
 
     /// Nothing is sent, and the peer has this long to say something.
     pub(crate) const fn greeting(patience: Duration) -> Self {
         Self { interval: Self::LONGEST, tolerance: patience }
+    }
+
+    /// How long after one beat the next is due: the interval less up to a quarter (RFC 5880, 6.8.7), so that
+    /// thousands don't beat in step. Earlier, never later.
+    pub fn next(&self, random: &mut Random) -> Duration {
+        /// The interval is shortened by up to one part in so many.
+        const JITTER: u32 = 4;
+        self.interval - random.between(Duration::ZERO, self.interval / JITTER)
     }
 
     /// Something is sent at least this often.
@@ -99,6 +131,13 @@ pub enum TimingError {
         /// The shortest that survives the outage.
         least: Duration,
     },
+    /// So many beats cost more than they may.
+    TooCostly {
+        /// What they may cost, bytes a day.
+        budget: u64,
+        /// What they cost at least.
+        least: u64,
+    },
 }
 
 impl fmt::Display for TimingError {
@@ -116,6 +155,12 @@ impl fmt::Display for TimingError {
                 "a heartbeat can't notice a death within {}: surviving the outage takes {} at least",
                 Span(*detect),
                 Span(*least)
+            ),
+            Self::TooCostly { budget, least } => write!(
+                f,
+                "heartbeats that keep this cost {} at least, more than {}",
+                BytesPerDay(*least),
+                BytesPerDay(*budget)
             ),
         }
     }

@@ -70,8 +70,10 @@ pub enum Reason {
     TooSlow,
     /// The other side sent what it may not.
     Malformed,
-    /// The other side is not who it has to be.
+    /// The other side is not who it has to be, or may not do what it did.
     Refused,
+    /// What it carried the messages to, or from, was lost: they are not complete.
+    Lost,
     /// A reason that this version does not know.
     Other(u8),
 }
@@ -86,6 +88,7 @@ impl Reason {
             Self::TooSlow => 3,
             Self::Malformed => 4,
             Self::Refused => 5,
+            Self::Lost => 6,
             Self::Other(number) => number,
         }
     }
@@ -99,6 +102,7 @@ impl Reason {
             3 => Self::TooSlow,
             4 => Self::Malformed,
             5 => Self::Refused,
+            6 => Self::Lost,
             other => Self::Other(other),
         }
     }
@@ -113,6 +117,7 @@ impl fmt::Display for Reason {
             Self::TooSlow => f.write_str("the heartbeats offered are too slow"),
             Self::Malformed => f.write_str("protocol error"),
             Self::Refused => f.write_str("refused"),
+            Self::Lost => f.write_str("the connection behind it was lost"),
             Self::Other(number) => write!(f, "reason {number}"),
         }
     }
@@ -166,6 +171,18 @@ impl fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
+/// What [`Frame::decode_head`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head<'b> {
+    /// A whole frame, never DATA.
+    Frame(Frame<'b>),
+    /// DATA: so many bytes of a message follow.
+    Message {
+        /// So many.
+        length: u32,
+    },
+}
+
 impl<'b> Frame<'b> {
     /// Takes one frame from the front of `bytes`, and says how many bytes it had; `None` where the rest of it
     /// is still to come. A message may have `limit` bytes.
@@ -197,6 +214,27 @@ impl<'b> Frame<'b> {
             }),
             other => return Err(Malformed::UnknownFrame(other)),
         })
+    }
+
+    /// As [`decode`](Self::decode), for those who hand a message on piece by piece and never hold it whole: the
+    /// head of a DATA frame is taken by itself, as [`Head::Message`].
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_head(bytes: &'b [u8], limit: u32) -> Result<Option<(Head<'b>, usize)>, Malformed> {
+        match bytes.first_chunk::<DATA_HEADER>() {
+            Some([DATA, length @ ..]) => match u32::from_be_bytes(*length) {
+                length if length > limit => Err(Malformed::TooLong { length, limit }),
+                length => Ok(Some((Head::Message { length }, DATA_HEADER))),
+            },
+            _ => Ok(Self::decode(bytes, limit)?.map(|(frame, taken)| (Head::Frame(frame), taken))),
+        }
+    }
+
+    /// The head of a DATA frame; as many bytes follow.
+    pub const fn data_head(length: u32) -> [u8; DATA_HEADER] {
+        let [a, b, c, d] = length.to_be_bytes();
+        [DATA, a, b, c, d]
     }
 
     /// Appends the frame. A message must keep the peer's limit; [`Protocol::send`](super::Protocol::send)

@@ -15,6 +15,7 @@
 //!
 //! The bytes are described in `docs/protocol.md`.
 
+mod dialogue;
 mod frame;
 mod hello;
 
@@ -27,7 +28,8 @@ use core::time::Duration;
 
 use crate::heartbeat::{Beat, Heartbeat, Timing, TimingError};
 use crate::instant::Instant;
-pub use frame::{Bye, DATA_HEADER, Frame, LIMIT, Malformed, Reason, VERSION};
+pub use dialogue::Dialogue;
+pub use frame::{Bye, DATA_HEADER, Frame, Head, LIMIT, Malformed, Reason, VERSION};
 pub use hello::{Hello, Offer};
 
 /// How a side takes part.
@@ -83,24 +85,9 @@ impl Config {
 pub struct Protocol {
     config: Config,
     heartbeat: Heartbeat,
-    state: State,
+    dialogue: Dialogue,
     /// Pings to answer: the last one is enough.
     answer: Option<u32>,
-    beats: u8,
-    /// Whether this side has ended, and the peer has.
-    ended: bool,
-    peer_ended: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The peer's HELLO is still to come.
-    Greeting,
-    Up,
-    /// One side said BYE.
-    Leaving,
-    /// Lost, or left by both.
-    Over,
 }
 
 /// What happened.
@@ -140,15 +127,7 @@ impl Protocol {
         // Until the peer's HELLO nothing is owed, and the greeting's time runs.
         let greeting = config.greeting.clamp(Timing::SHORTEST, Timing::LONGEST);
         let heartbeat = Heartbeat::new(Timing::greeting(greeting), seed, now);
-        Self {
-            config,
-            heartbeat,
-            state: State::Greeting,
-            answer: None,
-            beats: 0,
-            ended: false,
-            peer_ended: false,
-        }
+        Self { config, heartbeat, dialogue: Dialogue::new(), answer: None }
     }
 
     /// Takes one frame from what arrived; says how many bytes it took, and what they mean. Zero bytes taken:
@@ -161,33 +140,23 @@ impl Protocol {
         bytes: &'b [u8],
         now: Instant,
     ) -> Result<(usize, Option<Event<'b>>), Malformed> {
-        if self.state == State::Greeting && bytes.first().is_some_and(|kind| *kind != frame::HELLO) {
-            return Err(Malformed::NotHello);
+        if let Some(kind) = bytes.first() {
+            self.dialogue.expect(*kind)?;
         }
         let Some((frame, taken)) = Frame::decode(bytes, self.config.limit)? else { return Ok((0, None)) };
         self.heartbeat.handle_heard(now);
-        let unexpected = Err(Malformed::Unexpected { frame: frame.name() });
+        self.dialogue.admit(&frame)?;
         let event = match frame {
-            Frame::Hello(hello) if self.state == State::Greeting => Some(self.greeted(hello, now)),
-            Frame::Hello(_) => return unexpected,
+            Frame::Hello(hello) => Some(self.greeted(hello, now)),
             Frame::Beat => None,
             Frame::Ping { token } => {
                 self.answer = Some(token);
                 None
             }
             Frame::Pong { token } => self.heartbeat.handle_echo(token, now).map(Event::RoundTrip),
-            Frame::Data(_) | Frame::End if self.peer_ended => return unexpected,
             Frame::Data(message) => Some(Event::Data(message)),
-            Frame::End => {
-                self.peer_ended = true;
-                Some(Event::End)
-            }
-            Frame::Bye(bye) => {
-                // The second BYE of the two ends it.
-                self.state = if self.state == State::Leaving { State::Over } else { State::Leaving };
-                self.peer_ended = true;
-                Some(Event::Bye(bye))
-            }
+            Frame::End => Some(Event::End),
+            Frame::Bye(bye) => Some(Event::Bye(bye)),
         };
         Ok((taken, event))
     }
@@ -196,19 +165,16 @@ impl Protocol {
         match self.config.offer.agree(&hello.offer) {
             Ok(timing) => {
                 self.heartbeat.change(timing, now);
-                self.state = State::Up;
+                self.dialogue.agree();
                 Event::Up { timing, id: hello.id }
             }
-            Err(error) => {
-                self.state = State::Leaving;
-                Event::TooSlow(error)
-            }
+            Err(error) => Event::TooSlow(error),
         }
     }
 
     /// Tells of a loss, and appends what is to be sent now: an answer, a beat.
     pub fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Event<'static>> {
-        if self.state == State::Over {
+        if self.dialogue.is_over() {
             return None;
         }
         let before = out.len();
@@ -220,26 +186,18 @@ impl Protocol {
         }
         match self.heartbeat.poll(now)? {
             Beat::Lost { silent } => {
-                self.state = State::Over;
+                self.dialogue.lose();
                 out.truncate(before);
                 Some(Event::Lost { silent })
             }
             Beat::Ping { token } => {
-                self.beat(token, out);
+                if let Some(beat) = self.dialogue.beat(self.config.measure_every, token) {
+                    beat.encode(out);
+                }
                 self.heartbeat.handle_sent(now);
                 None
             }
         }
-    }
-
-    /// One beat, a ping where its turn has come. Before the peer's HELLO and after a BYE nothing is owed.
-    fn beat(&mut self, token: u32, out: &mut Vec<u8>) {
-        if self.state != State::Up {
-            return;
-        }
-        let measure = self.config.measure_every != 0 && self.beats.is_multiple_of(self.config.measure_every);
-        self.beats = (self.beats + 1) % self.config.measure_every.max(1);
-        if measure { Frame::Ping { token } } else { Frame::Beat }.encode(out);
     }
 
     /// Appends a message. It replaces a beat.
@@ -248,14 +206,17 @@ impl Protocol {
     /// [`NotSent`]: nothing was appended.
     pub fn send(&mut self, message: &[u8], now: Instant, out: &mut Vec<u8>) -> Result<(), NotSent> {
         let limit = self.config.limit;
-        match self.state {
-            State::Greeting => return Err(NotSent::NotUp),
-            State::Leaving | State::Over => return Err(NotSent::Left),
-            State::Up if self.ended => return Err(NotSent::Ended),
-            State::Up if message.len() > limit as usize => {
-                return Err(NotSent::TooLong { length: message.len(), limit });
-            }
-            State::Up => {}
+        if self.dialogue.is_greeting() {
+            return Err(NotSent::NotUp);
+        }
+        if !self.dialogue.is_up() {
+            return Err(NotSent::Left);
+        }
+        if self.dialogue.has_ended() {
+            return Err(NotSent::Ended);
+        }
+        if message.len() > limit as usize {
+            return Err(NotSent::TooLong { length: message.len(), limit });
         }
         Frame::Data(message).encode(out);
         self.heartbeat.handle_sent(now);
@@ -264,8 +225,7 @@ impl Protocol {
 
     /// Appends that this side sends no more messages. It goes on beating, and hears the peer's messages.
     pub fn end(&mut self, now: Instant, out: &mut Vec<u8>) {
-        if self.state == State::Up && !self.ended {
-            self.ended = true;
+        if self.dialogue.end() {
             Frame::End.encode(out);
             self.heartbeat.handle_sent(now);
         }
@@ -273,21 +233,15 @@ impl Protocol {
 
     /// Appends a goodbye. What the peer has sent until its own goodbye still arrives; then close.
     pub fn bye(&mut self, bye: Bye, now: Instant, out: &mut Vec<u8>) {
-        if self.state == State::Over {
-            return;
+        if self.dialogue.leave() {
+            Frame::Bye(bye).encode(out);
+            self.heartbeat.handle_sent(now);
         }
-        Frame::Bye(bye).encode(out);
-        self.ended = true;
-        self.state = if self.state == State::Leaving { State::Over } else { State::Leaving };
-        self.heartbeat.handle_sent(now);
     }
 
     /// When to poll if nothing arrives before.
     pub fn deadline(&self) -> Instant {
-        match self.state {
-            State::Over => Instant::NEVER,
-            _ => self.heartbeat.deadline(),
-        }
+        if self.dialogue.is_over() { Instant::NEVER } else { self.heartbeat.deadline() }
     }
 
     /// This process did not run for `paused`, until now: see [`Heartbeat::handle_pause`].
@@ -303,12 +257,12 @@ impl Protocol {
 
     /// Whether the two have agreed and neither has left.
     pub fn is_up(&self) -> bool {
-        self.state == State::Up
+        self.dialogue.is_up()
     }
 
     /// Whether nothing more will come and nothing more may be said: close the connection.
     pub fn is_over(&self) -> bool {
-        self.state == State::Over
+        self.dialogue.is_over()
     }
 
     /// For how long nothing was heard.

@@ -121,6 +121,12 @@ impl Roster {
         Slot { index: index as u32, generation: self.generation[index] }
     }
 
+    /// The entry that has this place in the array now: for callers whose own array has the same places.
+    pub fn slot(&self, index: usize) -> Option<Slot> {
+        let generation = *self.generation.get(index)?;
+        (self.tolerance[index] != 0).then_some(Slot { index: index as u32, generation })
+    }
+
     /// It gave a sign of life. Says whether it is still watched.
     #[inline]
     pub fn seen(&mut self, slot: Slot, now: Instant) -> bool {

@@ -65,6 +65,8 @@ pub enum Loss {
     AbortedHere,
     /// Its heartbeats stopped: its host, the way to it, or its application is dead.
     HeartbeatMissed,
+    /// Its heartbeats stopped, and its kernel goes on answering: the application hangs.
+    Hung,
 }
 
 /// Who noticed.
@@ -129,9 +131,14 @@ impl PeerLost {
     pub fn kind(&self) -> io::ErrorKind {
         match (self.errno, self.cause) {
             // Keepalive's number on Windows (WSAENETRESET) has no kind of its own.
-            (_, Loss::SilentIdle | Loss::SilentInFlight | Loss::WindowShut | Loss::HeartbeatMissed) => {
-                io::ErrorKind::TimedOut
-            }
+            (
+                _,
+                Loss::SilentIdle
+                | Loss::SilentInFlight
+                | Loss::WindowShut
+                | Loss::HeartbeatMissed
+                | Loss::Hung,
+            ) => io::ErrorKind::TimedOut,
             (Some(errno), _) => io::Error::from_raw_os_error(errno).kind(),
             (None, Loss::Closed) => io::ErrorKind::UnexpectedEof,
             (None, Loss::Reset) => io::ErrorKind::ConnectionReset,
@@ -150,7 +157,7 @@ impl From<PeerLost> for io::Error {
 impl fmt::Display for PeerLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cause)?;
-        if let (Some(silent), Loss::SilentIdle | Loss::SilentInFlight | Loss::HeartbeatMissed) =
+        if let (Some(silent), Loss::SilentIdle | Loss::SilentInFlight | Loss::HeartbeatMissed | Loss::Hung) =
             (self.silent, self.cause)
         {
             write!(f, ", {} ago", Span(silent))?;
@@ -181,6 +188,7 @@ impl Loss {
             Self::Unreachable => "unreachable",
             Self::AbortedHere => "aborted-here",
             Self::HeartbeatMissed => "heartbeat-missed",
+            Self::Hung => "hung",
         }
     }
 }
@@ -197,6 +205,7 @@ impl fmt::Display for Loss {
             Self::Unreachable => "the peer can't be reached",
             Self::AbortedHere => "the connection was ended on this host",
             Self::HeartbeatMissed => "the peer's heartbeats stopped",
+            Self::Hung => "the peer's kernel answers, but its application fell silent",
         })
     }
 }

@@ -3,6 +3,7 @@
 mod blocking;
 mod end;
 mod loss;
+mod missed;
 #[cfg(feature = "tokio")]
 mod with_tokio;
 

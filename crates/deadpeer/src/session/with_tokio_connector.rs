@@ -60,7 +60,8 @@ impl Connector {
         }
     }
 
-    async fn open(&self, address: SocketAddr) -> io::Result<Session> {
+    // Borrowed alone, so that the future may move between threads: who is told of transitions need not be shared.
+    async fn open(&mut self, address: SocketAddr) -> io::Result<Session> {
         let patience = self.attempts.policy.detection_time();
         let stream = timeout(patience, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
@@ -69,4 +70,12 @@ impl Connector {
         tokio::spawn(driver.run());
         Ok(session)
     }
+}
+
+/// It can be spawned.
+#[allow(clippy::manual_async_fn, reason = "the bounds are what is checked")]
+fn _connecting_is_a_plain_future(
+    mut connector: Connector,
+) -> impl Future<Output = io::Result<Session>> + Send + 'static {
+    async move { connector.connect().await }
 }

@@ -1,0 +1,8 @@
+//! `deadpeer serve` with thousands of clients, healthy and hostile.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // a test panics where anything is amiss
+
+mod crowd;
+mod hostile;
+mod served;
+mod swarm;

@@ -1,0 +1,85 @@
+//! Carrying other programs' connections through sessions.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use deadpeer_core::protocol::Bye;
+
+use crate::config::Config;
+use crate::crew::Crew;
+use crate::door::Door;
+use crate::event::Event;
+use crate::place::{Lookup, Place};
+use crate::shared::{Counters, SessionStatus, Shared, without_waiting};
+use crate::tls::ClientTls;
+use crate::worker::Role;
+
+/// What a gateway is to do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GatewayConfig {
+    /// Where programs connect to.
+    pub listen: SocketAddr,
+    /// The server; it forwards each session to some place.
+    pub server: Place,
+    /// `None`: nothing is encrypted.
+    pub tls: Option<ClientTls>,
+    /// The rest.
+    pub config: Config,
+}
+
+impl GatewayConfig {
+    /// Not encrypted.
+    pub const fn new(listen: SocketAddr, server: Place, config: Config) -> Self {
+        Self { listen, server, tls: None, config }
+    }
+}
+
+/// A running gateway: for each connection that it accepts, it opens a session to the server.
+#[derive(Debug)]
+pub struct Gateway {
+    door: Door,
+    crew: Crew,
+    shared: Arc<Shared>,
+}
+
+impl Gateway {
+    /// Listens and carries, in threads of its own; events as in [`Server::start`](crate::Server::start).
+    ///
+    /// # Errors
+    /// Of the system: the address is taken or not this host's, or there are no descriptors.
+    pub fn start(config: GatewayConfig, events: SyncSender<Event>) -> io::Result<Self> {
+        let GatewayConfig { listen, server, tls, config } = config;
+        let shared = Arc::new(Shared::new(config, without_waiting(events)));
+        let crew = Crew::start(&shared, &Role::Gateway { tls }, crate::clock::seed())?;
+        let place = Some(Lookup::new(server));
+        let door = Door::open(listen, Arc::clone(&shared), crew.hands.clone(), place, false)?;
+        Ok(Self { door, crew, shared })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.door.address
+    }
+
+    /// What it carries.
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        self.crew.report()
+    }
+
+    /// What has happened.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters()
+    }
+
+    /// As [`Server::stop`](crate::Server::stop). Connections that are still carried end by a reset.
+    ///
+    /// # Errors
+    /// Why a loop had ended before.
+    pub fn stop(mut self, bye: Bye) -> io::Result<()> {
+        self.door.close();
+        self.crew.stop(bye)
+    }
+}

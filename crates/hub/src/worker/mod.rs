@@ -1,0 +1,302 @@
+//! One loop: its sessions, and when it wakes.
+//!
+//! A turn: wait for readiness, handle all of it, then what was ordered, then what time demands. Silence is
+//! looked for only after everything that has arrived was read, so that no peer is called dead whose heartbeat
+//! lies in our own queue.
+
+mod buffer;
+mod joint;
+pub(crate) use joint::reset_on_close;
+mod plain;
+mod session;
+mod speech;
+mod table;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use deadpeer_core::protocol::Bye;
+use deadpeer_core::{Instant, Random};
+use mio::event::Event as Readiness;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use crate::clock::seconds;
+use crate::shared::{SessionStatus, Shared};
+use crate::tls::{ClientTls, ServerTls};
+use table::Table;
+
+/// What a loop's sessions are.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    /// Accepted; and joined to a connection that is made to some place, if they are to be.
+    Server { tls: Option<ServerTls>, joined: bool },
+    /// Made to a server, each for a connection that was accepted.
+    Gateway { tls: Option<ClientTls> },
+}
+
+/// What a loop is told.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// A connection was accepted; and the addresses of what it is to be joined to.
+    Accepted { socket: TcpStream, address: SocketAddr, places: Arc<[SocketAddr]> },
+    /// Open a session that carries nothing.
+    Dial { places: Arc<[SocketAddr]> },
+    /// Who is here?
+    Report(Sender<Vec<SessionStatus>>),
+    /// Say goodbye to all, and end.
+    Stop(Bye),
+}
+
+/// The waker's token; session `n` has `2 n` and its plain connection `2 n + 1`.
+pub(crate) const WAKER: Token = Token(usize::MAX);
+/// What one wait can tell.
+const EVENTS: usize = 1024;
+/// A turn that took this much longer than it should was a pause of our own: the process was stopped, or starved.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Readiness is gathered for this long.
+const GATHER: Duration = Duration::from_millis(20);
+/// But only while no more than so many came in [`WINDOW`]: else each wait finds several anyway, and what has
+/// waited is cold.
+const FEW: u32 = 400;
+const WINDOW: Duration = Duration::from_millis(100);
+/// After a goodbye the peer's is waited for this long.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// So many reads in a row before others have their turn.
+const TURNS: usize = 4;
+/// On these systems a read that is not full has taken everything (epoll(7), "edge-triggered"); elsewhere only
+/// a read that finds nothing lets the next event come.
+const SHORT_IS_ALL: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Which socket of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Session,
+    Plain,
+}
+
+const fn token(index: usize, side: Side) -> Token {
+    Token(2 * index + side as usize)
+}
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    poll: Poll,
+    orders: Receiver<Order>,
+    shared: Arc<Shared>,
+    role: Role,
+    table: Table,
+    /// Those that carry data.
+    joined: BTreeSet<usize>,
+    /// Sockets that had their turn and may have more.
+    again: Vec<(usize, Side)>,
+    random: Random,
+    /// What a read goes into. A message's head stands before what a plain connection said.
+    scratch: Vec<u8>,
+    /// What is about to be written.
+    out: Vec<u8>,
+    tick: Duration,
+    stopping: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        poll: Poll,
+        orders: Receiver<Order>,
+        shared: Arc<Shared>,
+        role: Role,
+        seed: u64,
+    ) -> Self {
+        let offer = &shared.config.offer;
+        // A beat may be late by a tick, so ticks are short next to the shortest interval there can be.
+        let tick =
+            (offer.send.min(offer.hear) / 8).clamp(Duration::from_millis(2), deadpeer_core::Roster::TICK);
+        let chunk = shared.config.limits.chunk();
+        Self {
+            poll,
+            orders,
+            role,
+            table: Table::new(tick),
+            joined: BTreeSet::new(),
+            again: Vec::new(),
+            random: Random::new(seed),
+            scratch: vec![0; chunk + deadpeer_core::protocol::DATA_HEADER],
+            out: Vec::new(),
+            tick,
+            stopping: false,
+            shared,
+        }
+    }
+
+    /// Runs until it was told to stop, and everybody has gone.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut woke = self.now();
+        let mut swept = woke;
+        let mut pace = Pace::new(woke);
+        loop {
+            match self.poll.poll(&mut events, self.patience(swept)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            let now = self.now();
+            self.notice_pause(woke, now);
+            woke = now;
+            for event in &events {
+                if event.token() != WAKER {
+                    self.ready(event, now);
+                }
+            }
+            self.go_on(now);
+            let told = events.iter().count();
+            self.obey(now);
+            // Where not all that is ready was told, heartbeats may lie among the rest.
+            if now.since(swept) >= self.tick && told < EVENTS {
+                self.sweep(now);
+                swept = now;
+            }
+            if self.stopping && self.table.len() == 0 {
+                return Ok(());
+            }
+            if pace.may_gather(told, now) && self.joined.is_empty() && self.again.is_empty() && !self.stopping
+            {
+                std::thread::sleep(GATHER.min(self.tick));
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.shared.clock.now()
+    }
+
+    /// How long to wait for readiness.
+    fn patience(&self, swept: Instant) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        // Nobody is here: only an order can come.
+        (self.table.len() != 0).then(|| swept.after(self.tick).since(self.now()))
+    }
+
+    fn notice_pause(&mut self, before: Instant, now: Instant) {
+        let turn = now.since(before);
+        if turn >= PAUSE + self.tick && self.table.len() != 0 {
+            self.table.roster.handle_pause(now, turn.saturating_sub(self.tick));
+        }
+    }
+
+    fn ready(&mut self, event: &Readiness, now: Instant) {
+        let index = event.token().0 / 2;
+        let ends = event.is_read_closed() || event.is_error();
+        if event.token() == token(index, Side::Session) {
+            if event.is_writable() || event.is_error() {
+                self.session_writable(index, now);
+            }
+            if event.is_readable() || ends {
+                self.session_readable(index, ends, now);
+            }
+        } else {
+            if event.is_writable() || event.is_error() {
+                self.plain_writable(index, now);
+            }
+            if event.is_readable() || ends {
+                self.plain_readable(index, ends, now);
+            }
+        }
+    }
+
+    /// Gives those who had more than their turn another.
+    fn go_on(&mut self, now: Instant) {
+        for (index, side) in std::mem::take(&mut self.again) {
+            match side {
+                Side::Session => self.session_readable(index, true, now),
+                Side::Plain => self.plain_readable(index, true, now),
+            }
+        }
+    }
+
+    fn obey(&mut self, now: Instant) {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Accepted { socket, address, places } => self.accepted(socket, address, places, now),
+                Order::Dial { places } => self.dialed(&places, now),
+                // Who asked may have given up.
+                Order::Report(reply) => drop(reply.send(self.report(now))),
+                Order::Stop(bye) => {
+                    self.stopping = true;
+                    for index in self.table.indices() {
+                        self.leave(index, bye, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What time demands: beats, and the end of those whose beats have stopped.
+    fn sweep(&mut self, now: Instant) {
+        for index in self.joined.iter().copied().collect::<Vec<_>>() {
+            self.attend(index, now);
+        }
+        let mut owing = Vec::new();
+        self.table.due(now, &mut owing);
+        for index in owing {
+            self.beat(index, now);
+        }
+        let mut lost = Vec::new();
+        self.table.lost(now, &mut lost);
+        for (index, silent) in lost {
+            self.fell_silent(index, silent, now);
+        }
+    }
+
+    fn report(&mut self, now: Instant) -> Vec<SessionStatus> {
+        let mut report = Vec::with_capacity(self.table.len());
+        for index in self.table.indices() {
+            let silent = self.table.silent(index, now);
+            let Some(entry) = self.table.get(index).filter(|entry| entry.dialogue.is_up()) else { continue };
+            report.push(SessionStatus {
+                id: entry.id.to_string(),
+                address: entry.address.into(),
+                up: Duration::from_secs(seconds(now).saturating_sub(entry.since).into()),
+                silent,
+                rtt: (entry.rtt != 0).then(|| Duration::from_micros(entry.rtt.into())),
+            });
+        }
+        report
+    }
+}
+
+/// Both directions from the start: a connection that can be written to says so once, and then only after a write
+/// that found no room.
+fn watch(registry: &Registry, socket: &mut TcpStream, index: usize, side: Side) -> io::Result<()> {
+    registry.register(socket, token(index, side), Interest::READABLE | Interest::WRITABLE)
+}
+
+/// Whether readiness comes sparsely enough to gather it.
+#[derive(Debug)]
+struct Pace {
+    window: Instant,
+    came: u32,
+    sparse: bool,
+}
+
+impl Pace {
+    const fn new(now: Instant) -> Self {
+        Self { window: now, came: 0, sparse: true }
+    }
+
+    fn may_gather(&mut self, came: usize, now: Instant) -> bool {
+        self.came = self.came.saturating_add(u32::try_from(came).unwrap_or(u32::MAX));
+        let elapsed = now.since(self.window);
+        if elapsed >= WINDOW {
+            let most = FEW * u32::try_from(elapsed.as_millis() / WINDOW.as_millis()).unwrap_or(u32::MAX);
+            self.sparse = self.came <= most;
+            (self.window, self.came) = (now, 0);
+        }
+        self.sparse && came != 0
+    }
+}

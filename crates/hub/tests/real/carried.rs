@@ -1,0 +1,254 @@
+//! Programs that reach each other through a gateway and a server.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use deadpeer_core::{Platform, Policy};
+use deadpeer_hub::{Config, Event, Gateway, GatewayConfig, Server, ServerConfig};
+use deadpeer_lab::{Direction, Network, Place, isolated};
+use socket2::SockRef;
+
+use crate::common::{DETECT, DONE, Events, SOON, arrived, config, word};
+
+/// Beyond the promise: the loop's tick, and a machine that does other things as well.
+const LATE: Duration = Duration::from_millis(700);
+
+fn gateway(listen: &str, server: SocketAddr, config: Config) -> (Gateway, Events) {
+    let (tell, events) = sync_channel(1024);
+    let server = server.to_string().parse().unwrap();
+    let gateway = Gateway::start(GatewayConfig::new(listen.parse().unwrap(), server, config), tell).unwrap();
+    (gateway, Events(events))
+}
+
+fn server(listen: &str, forward: SocketAddr, config: Config) -> (Server, Events) {
+    let (tell, events) = sync_channel(1024);
+    let mut server = ServerConfig::new(listen.parse().unwrap(), config);
+    server.forward = Some(forward.to_string().parse().unwrap());
+    (Server::start(server, tell).unwrap(), Events(events))
+}
+
+/// All on loopback: the listener of the place that is forwarded to, and both halves of the way there.
+struct Way {
+    target: TcpListener,
+    server: (Server, Events),
+    gateway: (Gateway, Events),
+}
+
+impl Way {
+    fn new() -> Self {
+        Self::with(config())
+    }
+
+    fn with(config: Config) -> Self {
+        let target = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = server("127.0.0.1:0", target.local_addr().unwrap(), config.clone());
+        let gateway = gateway("127.0.0.1:0", server.0.address(), config);
+        Self { target, server, gateway }
+    }
+
+    /// A program's connection, and what the target accepted for it.
+    fn connect(&self) -> (TcpStream, TcpStream) {
+        let program = program(self.gateway.0.address());
+        (program, self.accept())
+    }
+
+    fn accept(&self) -> TcpStream {
+        let (accepted, _) = self.target.accept().unwrap();
+        accepted.set_read_timeout(Some(SOON)).unwrap();
+        accepted
+    }
+
+    /// Nothing is left of anything.
+    fn is_empty_soon(&self) {
+        let until = Instant::now() + SOON;
+        loop {
+            let (there, here) = (self.server.0.counters(), self.gateway.0.counters());
+            if (there.held, here.held, there.buffered, here.buffered) == (0, 0, 0, 0) {
+                return;
+            }
+            assert!(Instant::now() < until, "{there:?} {here:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn program(gateway: SocketAddr) -> TcpStream {
+    let program = TcpStream::connect(gateway).unwrap();
+    program.set_read_timeout(Some(SOON)).unwrap();
+    program
+}
+
+/// Bytes that tell where they belong.
+fn bytes(count: usize) -> Vec<u8> {
+    (0..count).map(|at| (at / 7 ^ at >> 9) as u8).collect()
+}
+
+fn is_reset(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    matches!(stream.read_to_end(&mut rest), Err(error) if error.kind() == io::ErrorKind::ConnectionReset)
+}
+
+#[test]
+fn what_is_said_arrives_whole_in_both_directions() {
+    let way = Way::new();
+    let gateway = way.gateway.0.address();
+    thread::scope(|scope| {
+        for (there, back) in [(0, 100), (1, 0), (5_000_000, 5_000_000), (70_000, 3), (3, 3_000_000)] {
+            scope.spawn(move || {
+                let mut program = program(gateway);
+                thread::scope(|scope| {
+                    let mut writer = program.try_clone().unwrap();
+                    scope.spawn(move || {
+                        let mut head = (there as u64).to_be_bytes().to_vec();
+                        head.extend((back as u64).to_be_bytes());
+                        head.extend(bytes(there));
+                        writer.write_all(&head).unwrap();
+                        // From now on only the other direction speaks.
+                        writer.shutdown(Shutdown::Write).unwrap();
+                    });
+                    let mut answer = Vec::new();
+                    program.read_to_end(&mut answer).unwrap();
+                    assert!(answer == bytes(back), "{} of {back} bytes came back", answer.len());
+                });
+            });
+        }
+        for _ in 0..5 {
+            let mut accepted = way.accept();
+            scope.spawn(move || {
+                let mut heard = Vec::new();
+                accepted.read_to_end(&mut heard).unwrap();
+                let number = |at: usize| u64::from_be_bytes(heard[at..at + 8].try_into().unwrap()) as usize;
+                assert!(heard[16..] == bytes(number(0)), "{} of {} bytes", heard.len() - 16, number(0));
+                accepted.write_all(&bytes(number(8))).unwrap();
+            });
+        }
+    });
+    for _ in 0..5 {
+        assert_eq!(way.server.1.find(word), "left");
+        assert_eq!(way.gateway.1.find(word), "left");
+    }
+    way.is_empty_soon();
+}
+
+#[test]
+fn who_reads_slowly_lives_and_costs_little() {
+    let mut config = config();
+    config.limits.buffered_per_session = 8 * 1024;
+    let way = Way::with(config);
+    let (mut program, mut accepted) = way.connect();
+    for stream in [&program, &accepted] {
+        SockRef::from(stream).set_recv_buffer_size(128 * 1024).unwrap();
+    }
+    let mut talker = program.try_clone().unwrap();
+    let talking = thread::spawn(move || {
+        talker.write_all(&bytes(60_000_000)).unwrap();
+        talker.shutdown(Shutdown::Write).unwrap();
+    });
+    // The target reads nothing for longer than a silent peer would live.
+    thread::sleep(DETECT * 2);
+    assert!(!talking.is_finished(), "the kernel's buffers hold all of it");
+    let held = (way.server.0.counters().buffered, way.gateway.0.counters().buffered);
+    assert!(held.0 <= 16 * 1024 && held.1 <= 16 * 1024, "{held:?} bytes are held");
+    let mut heard = Vec::new();
+    accepted.read_to_end(&mut heard).unwrap();
+    assert!(heard == bytes(60_000_000), "{} bytes", heard.len());
+    talking.join().unwrap();
+    drop(accepted);
+    assert_eq!(program.read(&mut [0; 16]).unwrap(), 0);
+    way.is_empty_soon();
+}
+
+#[test]
+fn an_end_that_is_not_the_end_of_the_data_is_a_reset() {
+    let way = Way::new();
+    // The target dies.
+    let (mut program, accepted) = way.connect();
+    SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(accepted);
+    assert!(is_reset(&mut program));
+    assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("plain-lost", "left"));
+    // The program dies.
+    let (program, mut accepted) = way.connect();
+    SockRef::from(&program).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(program);
+    assert!(is_reset(&mut accepted));
+    assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("left", "plain-lost"));
+    // The server is stopped.
+    let (mut program, mut accepted) = way.connect();
+    way.gateway.1.find(arrived);
+    let Way { server, gateway, .. } = way;
+    server.0.stop(DONE).unwrap();
+    assert!(is_reset(&mut program) && is_reset(&mut accepted));
+    assert_eq!(gateway.1.find(word), "left");
+    gateway.0.stop(DONE).unwrap();
+}
+
+#[test]
+fn a_place_that_is_not_there_ends_the_program_s_connection() {
+    let way = Way::new();
+    let gateway_address = way.gateway.0.address();
+    let Way { target, server, gateway } = way;
+    drop(target);
+    assert!(is_reset(&mut program(gateway_address)));
+    assert_eq!(server.1.find(word), "plain-lost");
+    assert_eq!(gateway.1.find(word), "left");
+    // Nor is the server.
+    drop(server);
+    assert!(is_reset(&mut program(gateway_address)));
+    assert_eq!(gateway.1.find(word), "unreachable");
+}
+
+#[test]
+fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
+    // What the kernel can promise for the plain side (whole seconds).
+    let kernel = Policy::detect(Duration::from_secs(6)).survive(Duration::from_secs(1)).build().unwrap();
+    let mut config = config();
+    config.settings = Some(kernel.plan(&Platform::linux()).unwrap().settings);
+    let cases = [("the way", Place::Right, DETECT), ("the target", Place::Router, Duration::from_secs(6))];
+    isolated!(|| thread::scope(|scope| {
+        for (silent, place, within) in cases {
+            let config = config.clone();
+            scope.spawn(move || {
+                let network = Network::new().unwrap();
+                // The program and its gateway on the left, the target on the right, and the server with it or
+                // on the router between them.
+                let right = Network::RIGHT_V4[0];
+                let target = network.right(|| TcpListener::bind((right, 5432))).unwrap();
+                let forward = target.local_addr().unwrap();
+                let listen =
+                    if place == Place::Right { format!("{right}:7433") } else { "10.99.1.1:7433".into() };
+                let (server, _told) =
+                    network.run(place, || Ok(server(&listen, forward, config.clone()))).unwrap();
+                let far = server.address();
+                let (gateway, events) = network.left(|| Ok(gateway("127.0.0.1:0", far, config))).unwrap();
+                let mut program = network.left(|| Ok(program(gateway.address()))).unwrap();
+                let (mut accepted, _) = target.accept().unwrap();
+                accepted.set_read_timeout(Some(SOON)).unwrap();
+                program.write_all(b"hello").unwrap();
+                accepted.read_exact(&mut [0; 5]).unwrap();
+                let cut = network.unreachable(Direction::Both).unwrap();
+                let _pulled = (place == Place::Router).then(|| network.unplug(Place::Right).unwrap());
+                let began = Instant::now();
+                assert!(is_reset(&mut program), "{silent}");
+                let after = began.elapsed();
+                assert!(after <= within + LATE, "{silent} is silent: told only after {after:?}");
+                let told = events.find(word);
+                assert!(["heartbeat-missed", "unreachable", "left"].contains(&told), "{silent}: {told}");
+                drop(cut);
+            });
+        }
+    }));
+}
+
+#[test]
+fn sessions_that_are_carried_are_listed() {
+    let way = Way::new();
+    let (program, _accepted) = way.connect();
+    let Event::Arrived { who, .. } = way.gateway.1.next() else { panic!() };
+    assert_eq!(who.address, program.local_addr().unwrap());
+    assert_eq!(way.gateway.0.sessions()[0].address, who.address);
+    assert_eq!(way.server.0.sessions().len(), 1);
+}

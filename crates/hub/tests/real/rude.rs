@@ -1,0 +1,167 @@
+//! Peers that do what they may not, and limits.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use deadpeer_core::protocol::{Frame, LIMIT, Reason};
+use deadpeer_hub::{Ending, Event, Refusal};
+
+use crate::common::{DETECT, SOON, arrived, config, hello, raw, serve, word};
+
+/// What a server said until it closed.
+fn answer(stream: &mut TcpStream) -> Vec<u8> {
+    let mut said = Vec::new();
+    // A reset after its last words is an end as well.
+    let _ = stream.read_to_end(&mut said);
+    said
+}
+
+/// The goodbye at the end of what a server said.
+fn goodbye(said: &[u8]) -> Option<Reason> {
+    match Frame::decode(said.get(said.len().checked_sub(6)?..)?, LIMIT) {
+        Ok(Some((Frame::Bye(bye), 6))) => Some(bye.reason),
+        _ => None,
+    }
+}
+
+#[test]
+fn whoever_does_not_greet_is_refused() {
+    let mut limited = config();
+    limited.limits.greeting = Duration::from_millis(300);
+    let (server, events) = serve("127.0.0.1:0", limited);
+    let cases: [(&[u8], &str, Option<Reason>); 7] = [
+        (b"GET / HTTP/1.1\r\n\r\n", "malformed", None),
+        (b"\0", "malformed", None),
+        (&[1, b'D', b'P', 9], "malformed", Some(Reason::Malformed)),
+        (&[1, b'D'], "silent", None),
+        (b"", "silent", None),
+        (&hello("half a hello")[..20], "silent", None),
+        (&[1, b'D', b'P', 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "malformed", Some(Reason::Malformed)),
+    ];
+    for (bytes, refused, reason) in cases {
+        let began = Instant::now();
+        let mut stream = raw(server.address());
+        stream.write_all(bytes).unwrap();
+        let said = answer(&mut stream);
+        assert_eq!((events.find(word), goodbye(&said)), (refused, reason), "{bytes:?}");
+        assert!(began.elapsed() < Duration::from_secs(2));
+    }
+    let mut stream = raw(server.address());
+    stream.write_all(&hello("shy")[..10]).unwrap();
+    drop(stream);
+    assert_eq!(events.find(word), "closed");
+    assert_eq!(server.counters().held, 0);
+}
+
+#[test]
+fn whoever_breaks_the_protocol_later_is_told_and_cut_off() {
+    let (server, events) = serve("127.0.0.1:0", config());
+    let mut long = Frame::data_head(LIMIT + 1).to_vec();
+    long.extend([0; 100]);
+    let cases: [(&[u8], Reason); 4] = [
+        (&[99], Reason::Malformed),
+        (&hello("again"), Reason::Malformed),
+        (&long, Reason::Malformed),
+        // There is no place to forward to.
+        (b"\x05\x00\x00\x00\x02hi", Reason::Refused),
+    ];
+    for (bytes, reason) in cases {
+        let mut stream = raw(server.address());
+        stream.write_all(&hello("rude")).unwrap();
+        events.find(arrived);
+        stream.write_all(bytes).unwrap();
+        let said = answer(&mut stream);
+        assert_eq!(goodbye(&said), Some(reason), "{bytes:?}: {said:?}");
+        assert_eq!(events.find(word), "protocol-error");
+    }
+}
+
+#[test]
+fn one_byte_at_a_time_and_floods_are_served_alike() {
+    let (server, events) = serve("127.0.0.1:0", config());
+    let mut slow = raw(server.address());
+    slow.set_nodelay(true).unwrap();
+    for byte in hello("slow") {
+        slow.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(events.find(arrived), "slow");
+    let mut flood = raw(server.address());
+    flood.write_all(&hello("flood")).unwrap();
+    assert_eq!(events.find(arrived), "flood");
+    // A PING wants an answer; the flood reads none of them, and only the last of many is owed.
+    let pings: Vec<u8> = (0..20_000u32).flat_map(|token| [&[3][..], &token.to_be_bytes()].concat()).collect();
+    flood.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let until = Instant::now() + DETECT;
+    let mut sent = 0;
+    while Instant::now() < until {
+        match flood.write(&pings[sent % pings.len()..]) {
+            Ok(written) => sent += written,
+            Err(_) => break,
+        }
+        slow.write_all(&[2]).unwrap();
+    }
+    assert!(sent > 1_000_000, "only {sent} bytes of PING were taken");
+    assert!(server.counters().buffered <= 1024, "{:?}", server.counters());
+    let here: Vec<_> = server.sessions().into_iter().map(|session| session.id).collect();
+    assert!(here.contains(&"slow".to_owned()), "{here:?}");
+}
+
+#[test]
+fn limits_are_kept_and_said() {
+    let mut limited = config();
+    limited.limits.sessions = 3;
+    limited.limits.sessions_per_address = Some(2);
+    let (server, events) = serve("127.0.0.1:0", limited);
+    let greet = || {
+        let mut stream = raw(server.address());
+        stream.write_all(&hello("one of many")).unwrap();
+        stream
+    };
+    let mut held = vec![greet(), greet()];
+    for _ in &held {
+        events.find(arrived);
+    }
+    let refusal = |wanted: fn(&Refusal) -> bool| {
+        events.find(|event| match event {
+            Event::Refused { why, .. } => Some(assert!(wanted(why), "{why}")),
+            _ => None,
+        });
+    };
+    assert_eq!(goodbye(&answer(&mut greet())), Some(Reason::Overloaded));
+    refusal(|why| *why == Refusal::FullForAddress { limit: 2 });
+    // From another address there is room for one.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    bound.connect(&server.address().into()).unwrap();
+    (&bound).write_all(&hello("elsewhere")).unwrap();
+    assert_eq!(events.find(arrived), "elsewhere");
+    assert_eq!(goodbye(&answer(&mut greet())), Some(Reason::Overloaded));
+    refusal(|why| *why == Refusal::Full { limit: 3 });
+    // Who leaves makes room.
+    held.pop();
+    drop(bound);
+    for _ in 0..2 {
+        // By a reset, if it had not read the server's beat.
+        assert!(["closed", "reset"].contains(&events.find(word)));
+    }
+    held.push(greet());
+    events.find(arrived);
+}
+
+#[test]
+fn a_client_that_hangs_is_told_from_a_host_that_is_gone() {
+    let (server, events) = serve("127.0.0.1:0", config());
+    let mut hung = raw(server.address());
+    hung.write_all(&hello("hung")).unwrap();
+    events.find(arrived);
+    // Its kernel acknowledges the server's beats; the program says nothing.
+    let lost = events.find(|event| match event {
+        Event::Ended { why: Ending::Died(lost), .. } => Some(lost.clone()),
+        _ => None,
+    });
+    assert_eq!(lost.cause, deadpeer::Loss::Hung);
+    assert!(lost.silent.unwrap() >= DETECT && lost.silent.unwrap() < DETECT + Duration::from_millis(700));
+    hung.set_read_timeout(Some(SOON)).unwrap();
+    assert!(!answer(&mut hung).is_empty());
+}

@@ -1,0 +1,76 @@
+//! Servers on tokio: as people write them, and with this library's sessions.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use deadpeer::session::{Config, Offer, tokio::open};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// Serves until it is killed; prints where it listens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rival {
+    /// A task per connection with a timeout around each read
+    Tokio { tolerance_ms: u64 },
+    /// A session of this library per connection
+    Session { tolerance_ms: u64, beat_every_ms: u64 },
+}
+
+impl Rival {
+    pub(in crate::bench) fn run(&self) -> Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL)).context("prctl(PR_SET_PDEATHSIG)")?;
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listen on loopback")?;
+        println!("{{\"event\":\"listening\",\"address\":\"{}\"}}", listener.local_addr()?);
+        self.serve(listener)
+    }
+
+    /// Serves for ever.
+    pub(super) fn serve(&self, listener: std::net::TcpListener) -> Result<()> {
+        listener.set_nonblocking(true)?;
+        // As `#[tokio::main]` does: a thread a core.
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async { self.accept(TcpListener::from_std(listener)?).await })
+    }
+
+    async fn accept(&self, listener: TcpListener) -> Result<()> {
+        loop {
+            let (stream, _) = listener.accept().await.context("accept")?;
+            match *self {
+                Self::Tokio { tolerance_ms } => {
+                    tokio::spawn(hear(stream, Duration::from_millis(tolerance_ms)));
+                }
+                Self::Session { tolerance_ms, beat_every_ms } => {
+                    let offer = offer(tolerance_ms, beat_every_ms);
+                    tokio::spawn(hold(stream, offer));
+                }
+            }
+        }
+    }
+}
+
+async fn hear(mut stream: TcpStream, tolerance: Duration) {
+    let mut buffer = [0; 64];
+    while let Ok(Ok(1..)) = timeout(tolerance, stream.read(&mut buffer)).await {
+        if stream.write_all(&buffer[..1]).await.is_err() {
+            break;
+        }
+    }
+}
+
+async fn hold(stream: TcpStream, offer: Offer) {
+    // Who doesn't greet is none of ours.
+    if let Ok((session, driver)) = open(stream, Config::new(offer), "").await {
+        tokio::spawn(driver.run());
+        session.over().await;
+    }
+}
+
+/// A third of the tolerance is the interval.
+fn offer(tolerance_ms: u64, beat_every_ms: u64) -> Offer {
+    let [at_most, send] = [tolerance_ms, beat_every_ms].map(Duration::from_millis);
+    Offer { send, hear: at_most / 3, multiplier: 3, at_most }
+}
