@@ -248,7 +248,7 @@ typedef struct deadpeer_range {
 typedef struct deadpeer_gap {
   // The system's name of the option: "TCP_USER_TIMEOUT".
   char option[32];
-  // What was wanted, milliseconds; 0 for "off".
+  // What was wanted, milliseconds; 0 for "off". Of a number of probes, how many.
   int64_t wanted_ms;
   // What the socket has instead, or `DEADPEER_UNKNOWN`.
   int64_t got_ms;

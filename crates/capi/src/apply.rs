@@ -3,11 +3,10 @@
 use std::ffi::{c_char, c_int};
 use std::time::Duration;
 
-use deadpeer_os::linux::sysctl;
-use library::{Applied, ApplyError, Gap, Plan, apply, detection};
+use library::{Amount, Applied, ApplyError, Gap, Plan, apply, detection, platform};
 
 use crate::error::{Error, status};
-use crate::plain::{Out, deadpeer_range, known_millis, millis, plain, text};
+use crate::plain::{Out, deadpeer_range, millis, plain, text};
 use crate::policy::{POLICIES, deadpeer_policy};
 use crate::socket::{borrow, deadpeer_socket_t};
 
@@ -20,7 +19,7 @@ pub const DEADPEER_GAPS: usize = 8;
 pub struct deadpeer_gap {
     /// The system's name of the option: "TCP_USER_TIMEOUT".
     pub option: [c_char; 32],
-    /// What was wanted, milliseconds; 0 for "off".
+    /// What was wanted, milliseconds; 0 for "off". Of a number of probes, how many.
     pub wanted_ms: i64,
     /// What the socket has instead, or `DEADPEER_UNKNOWN`.
     pub got_ms: i64,
@@ -95,7 +94,7 @@ fn told(applied: &Applied) -> deadpeer_applied {
         Some(set) => set.map_or(0, millis),
         None => crate::plain::DEADPEER_UNKNOWN,
     };
-    let predicted = detection(now, &sysctl::platform(), Plan::RTO);
+    let predicted = detection(now, &platform(), Plan::RTO);
     let mut gaps = [gap(None); DEADPEER_GAPS];
     for (place, found) in gaps.iter_mut().zip(&applied.gaps) {
         *place = gap(Some(found));
@@ -117,8 +116,15 @@ fn told(applied: &Applied) -> deadpeer_applied {
 fn gap(gap: Option<&Gap>) -> deadpeer_gap {
     deadpeer_gap {
         option: text(gap.map_or("", |gap| gap.option)),
-        wanted_ms: gap.map_or(0, |gap| millis(gap.wanted)),
-        got_ms: gap.map_or(0, |gap| known_millis(gap.got)),
+        wanted_ms: gap.map_or(0, |gap| number(gap.wanted)),
+        got_ms: gap.map_or(0, |gap| gap.got.map_or(crate::plain::DEADPEER_UNKNOWN, number)),
         error: gap.and_then(|gap| gap.error.as_ref()?.raw_os_error()).unwrap_or(0),
+    }
+}
+
+fn number(amount: Amount) -> i64 {
+    match amount {
+        Amount::Time(time) => millis(time),
+        Amount::Count(count) => count.into(),
     }
 }

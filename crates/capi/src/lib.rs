@@ -6,7 +6,6 @@
 //! - the others: a few functions each, with their structures, over the library.
 //!
 //! The types have the names that C sees.
-#![cfg(target_os = "linux")]
 #![allow(non_camel_case_types)]
 #![allow(unreachable_pub, reason = "the linker reaches what is `no_mangle`, the header what is `repr(C)`")]
 
@@ -19,6 +18,6 @@ mod loss;
 mod plain;
 mod policy;
 mod socket;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;
 mod version;

@@ -1,4 +1,5 @@
 //! include/deadpeer.h says what the code says, and the library shows what the header says.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 
 mod common;

@@ -1,5 +1,6 @@
 //! The wheel is built, unpacked, and tested by CPython: the unit tests in python/tests, and a server that falls
 //! silent.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 
 mod common;

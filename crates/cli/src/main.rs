@@ -1,19 +1,27 @@
 //! The `deadpeer` command: arguments, one call into the library, a table or JSON lines.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "much serves what is Linux' alone"))]
 
+#[cfg(target_os = "linux")]
 mod alone;
 mod args;
+#[cfg(target_os = "linux")]
 mod demo;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 mod exit;
 mod explain;
 mod goals;
 mod help;
+#[cfg(target_os = "linux")]
 mod lab;
 mod manual;
 mod pair;
+#[cfg(target_os = "linux")]
 mod ping;
 mod plan;
 mod prose;
+#[cfg(target_os = "linux")]
 mod scan;
 mod signals;
 mod terminal;
@@ -23,6 +31,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Args, Command};
+#[cfg(not(target_os = "linux"))]
+use elsewhere::{demo, lab, ping, scan};
 
 fn main() -> ExitCode {
     let ended = match Args::parse().command {

@@ -23,11 +23,11 @@ impl Terminal {
         let is_terminal = stdout.is_terminal();
         let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || env::var_os("TERM").is_some_and(|value| value == "dumb");
-        let width = is_terminal.then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+        let size = is_terminal.then(|| terminal_size::terminal_size_of(&stdout)).flatten();
         Self {
             is_terminal,
             colour: is_terminal && !plain,
-            width: width.map(|size| size.ws_col).filter(|columns| *columns > 0),
+            width: size.map(|(terminal_size::Width(columns), _)| columns).filter(|columns| *columns > 0),
         }
     }
 

@@ -102,10 +102,16 @@ impl Lines {
                     }
                 }
                 // Half a line may be in `line`; the rest will come.
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) if is_patience(error.kind()) => {}
                 Err(error) => return Err(error),
             }
         }
     }
+}
+
+/// Whether a read ended because of `set_read_timeout`, which Windows calls by the name of a dead peer: its end
+/// is the heartbeat's to notice.
+fn is_patience(kind: io::ErrorKind) -> bool {
+    let timeout = if cfg!(windows) { io::ErrorKind::TimedOut } else { io::ErrorKind::WouldBlock };
+    [timeout, io::ErrorKind::Interrupted].contains(&kind)
 }

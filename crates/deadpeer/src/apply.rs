@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
 
 use deadpeer_core::{Policy, Protection, Settings, Unreachable};
-use deadpeer_os::linux::settings::{self, Applied};
-use deadpeer_os::linux::sysctl;
+use deadpeer_os::AsSock;
+use deadpeer_os::current::platform;
+use deadpeer_os::current::settings::{self, Applied};
 
 /// Plans `policy` for this system, applies it, and reads back what the kernel took.
 ///
-/// `socket` is anything with a descriptor: std's, socket2's and tokio's streams and listeners. Sockets that
-/// a listener accepts later inherit the settings from it; those that it has accepted already do not.
+/// `socket` is anything with a descriptor (on Windows, with a socket handle): std's, socket2's and tokio's
+/// streams and listeners. Sockets that a listener accepts later inherit the settings from it; those that it
+/// has accepted already do not. Windows does not promise that: there, give each accepted socket the policy
+/// ([`guard`](crate::guard()) does so where it is missing).
 ///
 /// # Errors
 /// [`ApplyError::Unreachable`] when no settings keep the policy here, [`ApplyError::Socket`] when the socket
@@ -32,9 +34,9 @@ use deadpeer_os::linux::sysctl;
 /// ```
 #[doc(alias = "SO_KEEPALIVE")]
 #[doc(alias = "TCP_USER_TIMEOUT")]
-pub fn apply(socket: &impl AsFd, policy: &Policy) -> Result<Applied, ApplyError> {
-    let plan = policy.plan(&sysctl::platform()).map_err(ApplyError::Unreachable)?;
-    settings::apply(socket.as_fd(), &plan.settings).map_err(ApplyError::Socket)
+pub fn apply(socket: &impl AsSock, policy: &Policy) -> Result<Applied, ApplyError> {
+    let plan = policy.plan(&platform()).map_err(ApplyError::Unreachable)?;
+    settings::apply(socket.as_sock(), &plan.settings).map_err(ApplyError::Socket)
 }
 
 /// Sets exactly `settings` on a socket, and reads back what the kernel took: for those who chose them without
@@ -42,25 +44,25 @@ pub fn apply(socket: &impl AsFd, policy: &Policy) -> Result<Applied, ApplyError>
 ///
 /// # Errors
 /// [`ApplyError::Socket`] when the socket takes none of them.
-pub fn apply_settings(socket: &impl AsFd, settings: &Settings) -> Result<Applied, ApplyError> {
-    settings::apply(socket.as_fd(), settings).map_err(ApplyError::Socket)
+pub fn apply_settings(socket: &impl AsSock, settings: &Settings) -> Result<Applied, ApplyError> {
+    settings::apply(socket.as_sock(), settings).map_err(ApplyError::Socket)
 }
 
 /// As [`apply`], but sets nothing on a socket that has the settings already: one that inherited them.
-pub(crate) fn inherit(socket: &impl AsFd, policy: &Policy) -> Result<Applied, ApplyError> {
-    let plan = policy.plan(&sysctl::platform()).map_err(ApplyError::Unreachable)?;
-    match settings::read(socket.as_fd()) {
+pub(crate) fn inherit(socket: &impl AsSock, policy: &Policy) -> Result<Applied, ApplyError> {
+    let plan = policy.plan(&platform()).map_err(ApplyError::Unreachable)?;
+    match settings::read(socket.as_sock()) {
         Ok(now) if settings::has(&now, &plan.settings) => Ok(Applied { now, gaps: Vec::new() }),
-        _ => settings::apply(socket.as_fd(), &plan.settings).map_err(ApplyError::Socket),
+        _ => settings::apply(socket.as_sock(), &plan.settings).map_err(ApplyError::Socket),
     }
 }
 
 /// Reads what a socket has set.
 ///
 /// # Errors
-/// Of getsockopt(2) with `SO_KEEPALIVE`: not a socket.
-pub fn protection(socket: &impl AsFd) -> io::Result<Protection> {
-    settings::read(socket.as_fd())
+/// Of getsockopt with `SO_KEEPALIVE`: not a socket.
+pub fn protection(socket: &impl AsSock) -> io::Result<Protection> {
+    settings::read(socket.as_sock())
 }
 
 /// Why a policy could not be applied.

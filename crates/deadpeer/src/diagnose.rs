@@ -1,22 +1,20 @@
 //! The classic methods of looking at a connection, in one call.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use deadpeer_core::{Detection, Facts, Judgement, Protection, Rules, detection, judge};
-use deadpeer_os::linux::diag::Diag;
-use deadpeer_os::linux::stream::{self, Peek, Readiness};
-use deadpeer_os::linux::{settings, sysctl};
+use deadpeer_os::current::stream::{self, Peek, Readiness};
+use deadpeer_os::current::{platform, settings};
+use deadpeer_os::{AsSock, BorrowedSock};
 
 use crate::guard::{PeerLost, end};
-use crate::host;
 
 /// What each of the classic methods says of a connection, and what follows from all of them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// What poll(2) says.
+    /// What poll says.
     ///
     /// `readable` proves nothing about the peer: data, end of file and errors look the same. `peer_closed`
     /// proves that the peer closed its sending side, or that the connection is over. That nothing is set
@@ -32,7 +30,8 @@ pub struct Diagnosis {
     /// (EAGAIN, EINTR) is no sign of death. [`Peek::Data`] proves that the peer lived when it sent that.
     #[doc(alias = "MSG_PEEK")]
     pub peek: Peek,
-    /// What TCP_INFO and sock_diag tell. A state of ESTABLISHED proves nothing about the peer; CLOSE_WAIT
+    /// What TCP_INFO and sock_diag tell; elsewhere than on Linux, SIO_TCP_INFO, TCP_CONNECTION_INFO or TCP_INFO
+    /// alone, which know no age of anything. A state of ESTABLISHED proves nothing about the peer; CLOSE_WAIT
     /// proves that it has closed and that this program has not; the ages and counters are what the verdict
     /// rests on.
     #[doc(alias = "TCP_INFO")]
@@ -50,7 +49,7 @@ pub struct Diagnosis {
 /// Looks at a connected TCP socket in every way that neither reads nor writes nor waits.
 ///
 /// What none of them can see: whether a silent peer lives. Only asking can
-/// ([`host::Scan::probe`](crate::host::Scan::probe)), or waiting for the timers of
+/// (`host::Scan::probe`, on Linux), or waiting for the timers of
 /// [`Diagnosis::detection`]; and whether the peer's *application* works, only a heartbeat.
 ///
 /// # Errors
@@ -63,12 +62,13 @@ pub struct Diagnosis {
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
 /// let client = TcpStream::connect(listener.local_addr()?)?;
 /// let diagnosis = diagnose(&client)?;
+/// # #[cfg(target_os = "linux")] // elsewhere no age is told
 /// assert_eq!(diagnosis.judgement.verdict(), Verdict::Alive); // heard a moment ago
 /// assert_eq!(diagnosis.detection.idle.to_string(), "never"); // nothing is set
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub fn diagnose(socket: &impl AsFd) -> io::Result<Diagnosis> {
-    let sock = socket.as_fd();
+pub fn diagnose(socket: &impl AsSock) -> io::Result<Diagnosis> {
+    let sock = socket.as_sock();
     let readiness = stream::readiness(sock)?;
     let protection = settings::read(sock)?;
     let facts = facts(sock, protection.active_keepalive().map(|keepalive| keepalive.interval()))?;
@@ -79,7 +79,7 @@ pub fn diagnose(socket: &impl AsFd) -> io::Result<Diagnosis> {
         pending_error: lost.as_ref().and_then(|lost| lost.errno),
         peek: stream::peek(sock),
         protection,
-        detection: detection(&protection, &sysctl::platform(), facts.rto),
+        detection: detection(&protection, &platform(), facts.rto),
         lost,
         judgement: judge(&facts, &Rules::default()),
         facts,
@@ -87,13 +87,21 @@ pub fn diagnose(socket: &impl AsFd) -> io::Result<Diagnosis> {
 }
 
 /// TCP_INFO, and from sock_diag the timer, without which silence can't be told from rest.
-fn facts(sock: BorrowedFd<'_>, interval: Option<Duration>) -> io::Result<Facts> {
+#[cfg(target_os = "linux")]
+fn facts(sock: BorrowedSock<'_>, interval: Option<Duration>) -> io::Result<Facts> {
     let seen = stream::look(sock)?;
     // Where netlink is forbidden (a container's seccomp filter), and after the end, TCP_INFO must do.
+    use deadpeer_os::linux::diag::Diag;
     let Ok(Some(row)) = Diag::open().and_then(|mut diag| diag.own(sock)) else { return Ok(seen.facts) };
     let mut facts = Facts { keepalive_interval: interval, ..row.facts };
     if facts.silence().is_some() {
-        facts.path = host::path_to(row.peer.ip());
+        facts.path = crate::host::path_to(row.peer.ip());
     }
     Ok(facts)
+}
+
+/// What a socket tells of itself. No timer is told: silence can't be told from rest.
+#[cfg(not(target_os = "linux"))]
+fn facts(sock: BorrowedSock<'_>, interval: Option<Duration>) -> io::Result<Facts> {
+    Ok(Facts { keepalive_interval: interval, ..stream::look(sock)?.facts })
 }

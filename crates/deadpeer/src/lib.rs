@@ -19,42 +19,37 @@
 //!   [`guard()`] does the same for one stream and makes its errors say why the peer is gone; [`diagnose()`]
 //!   looks at a socket in all the classic ways. The [guide] leads through it.
 //!
-//! - Whoever runs programs judges the connections of the whole machine: [`host`].
+//! - Whoever runs programs judges the connections of the whole machine (Linux): [`host`].
+//!
+//! Linux is its home; for Windows it is tested under wine, for macOS and FreeBSD type-checked. What a system did
+//! not take is reported ([`Gap`]), what it does not tell says why ([`Known`]).
 //!
 //! What is wanted, what is set, what was seen and what it proves are the types of [`deadpeer_core`], all of
 //! them re-exported here.
 
 pub use deadpeer_core::*;
 
-#[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")] // its examples are judged by what Linux tells
 #[doc = include_str!("../../../docs/guarding.md")]
 pub mod guide {}
 
-#[cfg(target_os = "linux")]
 mod apply;
-#[cfg(target_os = "linux")]
 mod diagnose;
 mod goals;
-#[cfg(target_os = "linux")]
 mod guard;
 #[cfg(target_os = "linux")]
 pub mod host;
+#[cfg(any(target_os = "linux", feature = "toml"))]
 mod near;
-#[cfg(target_os = "linux")]
 pub mod session;
 
-#[cfg(target_os = "linux")]
 pub use apply::{ApplyError, apply, apply_settings, protection};
-#[cfg(target_os = "linux")]
-pub use deadpeer_os::linux::settings::{Applied, Gap};
-#[cfg(target_os = "linux")]
-pub use deadpeer_os::linux::stream::{Peek, Readiness};
-#[cfg(target_os = "linux")]
-pub use deadpeer_os::linux::sysctl::platform;
-#[cfg(target_os = "linux")]
+pub use deadpeer_os::current::platform;
+pub use deadpeer_os::current::settings::{Amount, Applied, Gap};
+pub use deadpeer_os::current::stream::{Peek, Readiness};
+pub use deadpeer_os::{AsSock, BorrowedSock};
 pub use diagnose::{Diagnosis, diagnose};
 pub use goals::{Goals, GoalsError};
-#[cfg(all(target_os = "linux", feature = "tokio"))]
+#[cfg(feature = "tokio")]
 pub use guard::lost;
-#[cfg(target_os = "linux")]
 pub use guard::{Guarded, Loss, Mechanism, PeerLost, guard, is_lost, lost_within};

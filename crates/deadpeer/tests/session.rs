@@ -1,4 +1,5 @@
 //! Sessions over real connections with real faults, and over a pipe.
+#![cfg(target_os = "linux")] // the lab's faults
 #![cfg(feature = "tokio")]
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 

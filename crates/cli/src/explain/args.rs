@@ -17,7 +17,7 @@ pub(crate) struct Explain {
     /// Which connections, for example port:5432 or peer:10.0.0.7.
     #[arg(value_name = "FILTER", required_unless_present = "system")]
     pub filters: Vec<String>,
-    /// Explain this machine's own defaults (sysctls) instead.
+    /// Explain this machine's own defaults instead (sysctls; on Windows, the registry).
     #[arg(long, conflicts_with = "filters")]
     pub system: bool,
     /// Explain at most so many.

@@ -1,14 +1,16 @@
 //! Explanations as JSON objects: docs/json.md.
 
+#[cfg(target_os = "linux")]
 use deadpeer::host::Finding;
 use deadpeer::{Concern, Detection, Plan, Platform, Policy, Protection, concerns, detection};
 
-use super::system::{sysctls, untouched};
+use super::system::{defaults, untouched};
 use crate::plan::json::{States, Wanted, line as finished};
 use crate::scan::json::SCHEMA;
 use crate::scan::json::object::{Object, Shown, Value, object};
 
 /// A connection's line: the scan's object, and what there is to be said of it.
+#[cfg(target_os = "linux")]
 pub(super) fn line(finding: &Finding<'_>, policy: &Policy) -> String {
     let connection = finding.connection;
     let platform = connection.platform();
@@ -39,8 +41,10 @@ pub(super) fn system(platform: &Platform, policy: &Policy) -> String {
     finished(out)
 }
 
+#[cfg(target_os = "linux")]
 struct Whole<'f>(&'f Finding<'f>);
 
+#[cfg(target_os = "linux")]
 impl Value for Whole<'_> {
     fn append(&self, out: &mut Vec<u8>) {
         crate::scan::json::append(out, self.0);
@@ -52,7 +56,7 @@ struct Sysctls<'p>(&'p Platform);
 impl Value for Sysctls<'_> {
     fn append(&self, out: &mut Vec<u8>) {
         Object::append(out, |object| {
-            for (name, value, _) in sysctls(self.0) {
+            for (name, value, _) in defaults(self.0) {
                 object.put(name, value);
             }
         });

@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use deadpeer::{
-    Connecting, KeepaliveSeen, Known, Plan, Platform, Policy, Protection, Why, concerns, detection,
+    Connecting, KeepaliveSeen, Known, Plan, Platform, Policy, Protection, System, Why, concerns, detection,
 };
 
 use super::json;
@@ -40,8 +41,28 @@ pub(super) fn untouched(platform: &Platform) -> [(&'static str, Protection); 2] 
     ]
 }
 
-/// Name, value and unit of each sysctl that decides.
-pub(super) fn sysctls(platform: &Platform) -> Vec<(&'static str, u64, &'static str)> {
+/// Name, value and unit of each default that decides: sysctls, on Windows values of the registry.
+pub(super) fn defaults(platform: &Platform) -> Vec<(&'static str, u64, &'static str)> {
+    let keepalive = platform.keepalive;
+    let (idle, interval) = (keepalive.idle(), keepalive.interval());
+    let probes = keepalive.probes().into();
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    match platform.system {
+        System::Windows => vec![
+            ("KeepAliveTime", ms(idle), "ms"),
+            ("KeepAliveInterval", ms(interval), "ms"),
+            ("TcpMaxDataRetransmissions", platform.retries.into(), ""),
+        ],
+        System::MacOs | System::FreeBsd => vec![
+            ("net.inet.tcp.keepidle", ms(idle), "ms"),
+            ("net.inet.tcp.keepintvl", ms(interval), "ms"),
+            ("net.inet.tcp.keepcnt", probes, ""),
+        ],
+        _ => linux(platform),
+    }
+}
+
+fn linux(platform: &Platform) -> Vec<(&'static str, u64, &'static str)> {
     let mut sysctls = vec![
         ("net.ipv4.tcp_keepalive_time", platform.keepalive.idle().as_secs(), "s"),
         ("net.ipv4.tcp_keepalive_intvl", platform.keepalive.interval().as_secs(), "s"),
@@ -61,10 +82,13 @@ pub(super) fn sysctls(platform: &Platform) -> Vec<(&'static str, u64, &'static s
 
 fn meaning(name: &str) -> &'static str {
     match name {
-        "net.ipv4.tcp_keepalive_time" => "idle before the first probe, where a program turns keepalive on",
-        "net.ipv4.tcp_keepalive_intvl" => "between probes",
-        "net.ipv4.tcp_keepalive_probes" => "unanswered probes that end it",
+        "net.ipv4.tcp_keepalive_time" | "net.inet.tcp.keepidle" | "KeepAliveTime" => {
+            "idle before the first probe, where a program turns keepalive on"
+        }
+        "net.ipv4.tcp_keepalive_intvl" | "net.inet.tcp.keepintvl" | "KeepAliveInterval" => "between probes",
+        "net.ipv4.tcp_keepalive_probes" | "net.inet.tcp.keepcnt" => "unanswered probes that end it",
         "net.ipv4.tcp_retries2" => "retransmissions of data, by the kernel's model",
+        "TcpMaxDataRetransmissions" => "retransmissions of data",
         "net.ipv4.tcp_syn_retries" => "retransmissions of a SYN, at doubling distance",
         "net.ipv4.tcp_syn_linear_timeouts" => "and before those, a second apart",
         _ => "the longest pause between retransmissions",
@@ -72,13 +96,22 @@ fn meaning(name: &str) -> &'static str {
 }
 
 fn tell(prose: &mut Prose, platform: &Platform, policy: &Policy) {
-    prose.heading("This network namespace's defaults");
-    let lines = sysctls(platform).into_iter().map(|(name, value, unit)| {
+    prose.heading(match platform.system {
+        System::Linux => "This network namespace's defaults",
+        System::Windows => "The registry's defaults, in Tcpip\\Parameters",
+        _ => "This system's defaults",
+    });
+    let lines = defaults(platform).into_iter().map(|(name, value, unit)| {
         let space = if unit.is_empty() { "" } else { " " };
         (name, format!("{value}{space}{unit}: {}", meaning(name)))
     });
     prose.pairs(&lines.collect::<Vec<_>>());
-    if !platform.rto_max_per_socket {
+    if let Some(probes) = platform.fixed_probes {
+        prose.item(format!(
+            "This Windows knows no TCP_KEEPCNT: it sends {probes} probes, whatever one wishes."
+        ));
+    }
+    if platform.system == System::Linux && !platform.rto_max_per_socket {
         prose.item("There is no TCP_RTO_MAX_MS on this kernel: it came with Linux 6.15.");
     }
     for (who, protection) in untouched(platform) {
@@ -94,10 +127,14 @@ fn tell(prose: &mut Prose, platform: &Platform, policy: &Policy) {
         false => wrong.iter().for_each(|concern| prose.item(concern)),
     }
     prose.gap();
+    let (what, emit, who) = match platform.system {
+        System::Linux => ("Sysctls change", "sysctl", " A container has sysctls of its own."),
+        System::Windows => ("The registry changes", "windows-registry", ""),
+        _ => ("Sysctls change", "sysctl", ""),
+    };
     prose.say(format!(
-        "Sysctls change what sockets get that say nothing else (`deadpeer plan --detect {}s --emit sysctl`); \
-         a user timeout has none, each program sets its own (`deadpeer plan`). A container has sysctls of its \
-         own.",
+        "{what} what sockets get that say nothing else (`deadpeer plan --detect {}s --emit {emit}`); a user \
+         timeout has none, each program sets its own (`deadpeer plan`).{who}",
         policy.detection_time().as_secs_f64()
     ));
 }

@@ -21,7 +21,7 @@ Exit status: 0 there is a plan; 2 no settings keep what is wanted: the error nam
 pub(crate) struct Plan {
     #[command(flatten)]
     pub goals: GoalArgs,
-    /// The system to plan for [default: this machine, with its sysctls].
+    /// The system to plan for [default: this machine, with its own defaults].
     #[arg(long, value_enum)]
     pub os: Option<Os>,
     /// Print the settings for one place, and nothing else.

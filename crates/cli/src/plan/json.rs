@@ -1,8 +1,8 @@
 //! A plan as one JSON object: docs/json.md.
 
 use deadpeer::{
-    Detection, Plan, Platform, Policy, Reason, Rounded, Set, Settings, SocketOption, Unreachable, Warning,
-    Wish,
+    Bound, Detection, Plan, Platform, Policy, Reason, Rounded, Set, Settings, SocketOption, Unreachable,
+    Warning, Wish,
 };
 
 use crate::scan::json::SCHEMA;
@@ -115,6 +115,21 @@ impl Value for States<'_> {
             "shut_window": self.0.shut_window,
             "connecting": self.0.connecting,
             "hung_application": self.0.hung_application,
+        });
+    }
+}
+
+impl Value for Bound {
+    fn append(&self, out: &mut Vec<u8>) {
+        let (kind, least, most) = match *self {
+            Self::Within { least, most } => ("within", Some(least), Some(most)),
+            Self::Never => ("never", None, None),
+            Self::Unknown(_) => ("unknown", None, None),
+        };
+        object!(out, {
+            "kind": kind,
+            "least_ms": least,
+            "most_ms": most,
         });
     }
 }

@@ -1,4 +1,5 @@
 //! The real binary on real connections with real faults, each case in a network namespace of its own.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 
 mod advice;

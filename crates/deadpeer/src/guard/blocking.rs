@@ -2,11 +2,12 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsFd;
+
+use deadpeer_os::AsSock;
 
 use super::Guarded;
 
-impl<S: AsFd> Guarded<S> {
+impl<S: AsSock> Guarded<S> {
     #[inline]
     fn told(&self, read: io::Result<usize>, wanted: usize) -> io::Result<usize> {
         match read {
@@ -17,7 +18,7 @@ impl<S: AsFd> Guarded<S> {
     }
 }
 
-impl<S: Read + AsFd> Read for Guarded<S> {
+impl<S: Read + AsSock> Read for Guarded<S> {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer);
@@ -32,7 +33,7 @@ impl<S: Read + AsFd> Read for Guarded<S> {
     }
 }
 
-impl<S: Write + AsFd> Write for Guarded<S> {
+impl<S: Write + AsSock> Write for Guarded<S> {
     #[inline]
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.inner.write(buffer).map_err(|error| self.explain(error))

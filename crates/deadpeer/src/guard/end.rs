@@ -1,13 +1,12 @@
 //! Asking the kernel whether, and why, a connection has ended.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use deadpeer_core::{Known, TcpState};
-use deadpeer_os::linux::settings;
-use deadpeer_os::linux::stream::{self, Readiness, Seen};
-use rustix::io::Errno;
+use deadpeer_os::current::settings;
+use deadpeer_os::current::stream::{self, Ending, Readiness, Seen};
+use deadpeer_os::{AsSock, BorrowedSock};
 
 use super::loss::{Loss, Mechanism, PeerLost};
 
@@ -35,8 +34,8 @@ impl PeerLost {
     /// assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn explain(socket: &impl AsFd, error: io::Error) -> io::Error {
-        match lost_by(socket.as_fd(), &error) {
+    pub fn explain(socket: &impl AsSock, error: io::Error) -> io::Error {
+        match lost_by(socket.as_sock(), &error) {
             Some(lost) => io::Error::new(error.kind(), lost),
             None => error,
         }
@@ -44,7 +43,7 @@ impl PeerLost {
 }
 
 /// What an error of a read or write says of the peer, if it ends the connection.
-pub(super) fn lost_by(sock: BorrowedFd<'_>, error: &io::Error) -> Option<PeerLost> {
+pub(super) fn lost_by(sock: BorrowedSock<'_>, error: &io::Error) -> Option<PeerLost> {
     if PeerLost::of(error).is_some() {
         return None;
     }
@@ -52,27 +51,25 @@ pub(super) fn lost_by(sock: BorrowedFd<'_>, error: &io::Error) -> Option<PeerLos
 }
 
 /// What the error number of a connection says, with what the socket still shows.
-fn lost_with(sock: BorrowedFd<'_>, errno: i32) -> Option<PeerLost> {
+fn lost_with(sock: BorrowedSock<'_>, errno: i32) -> Option<PeerLost> {
     let seen = stream::look(sock).ok();
-    let (cause, noticed_by) = match Errno::from_raw_os_error(errno) {
-        Errno::CONNRESET => (Loss::Reset, Mechanism::Reset),
+    let (cause, noticed_by) = match stream::ending(sock, errno)? {
+        Ending::Reset => (Loss::Reset, Mechanism::Reset),
         // After FIN a RST counts as EPIPE (`tcp_reset`); and so does writing after one's own shutdown.
-        Errno::PIPE if seen.as_ref().is_some_and(|seen| seen.facts.state == TcpState::Close) => {
+        Ending::Broken if seen.as_ref().is_some_and(|seen| seen.facts.state == TcpState::Close) => {
             (Loss::Reset, Mechanism::Reset)
         }
-        Errno::TIMEDOUT => silence(sock, seen.as_ref()),
-        Errno::CONNABORTED => (Loss::AbortedHere, Mechanism::Local),
-        // What the kernel makes of ICMP's "unreachable" messages (`icmp_err_convert` in net/ipv4/icmp.c) and
-        // keeps until its timers end.
-        Errno::HOSTUNREACH
-        | Errno::NETUNREACH
-        | Errno::HOSTDOWN
-        | Errno::NETDOWN
-        | Errno::NONET
-        | Errno::CONNREFUSED
-        | Errno::NOPROTOOPT
-        | Errno::PROTO => (Loss::Unreachable, Mechanism::Icmp),
-        _ => return None,
+        Ending::Broken => return None,
+        Ending::Silence => silence(sock, seen.as_ref()),
+        Ending::Keepalive => (Loss::SilentIdle, Mechanism::Keepalive),
+        // Only a timer ends a connection that waits for an acknowledgement.
+        Ending::AbortedOrSilence
+            if seen.as_ref().and_then(|seen| seen.unacknowledged).is_some_and(|bytes| bytes > 0) =>
+        {
+            silence(sock, seen.as_ref())
+        }
+        Ending::Aborted | Ending::AbortedOrSilence => (Loss::AbortedHere, Mechanism::Local),
+        Ending::Unreachable => (Loss::Unreachable, Mechanism::Icmp),
     };
     Some(PeerLost { errno: Some(errno), ..lost(cause, noticed_by, seen.as_ref()) })
 }
@@ -81,24 +78,30 @@ fn lost_with(sock: BorrowedFd<'_>, errno: i32) -> Option<PeerLost> {
 fn lost(cause: Loss, noticed_by: Mechanism, seen: Option<&Seen>) -> PeerLost {
     PeerLost {
         silent: seen.and_then(|seen| seen.facts.last_heard.value()),
-        unacknowledged: seen.map(|seen| seen.unacknowledged.into()),
+        unacknowledged: seen.and_then(|seen| seen.unacknowledged).map(u64::from),
         ..PeerLost::new(cause, noticed_by)
     }
 }
 
 /// ETIMEDOUT has many fathers. The counters of a dead socket stay readable and tell them apart (measured on
 /// Linux 6.18): nothing unacknowledged is keepalive's work; a shut window without an unanswered probe is a
-/// peer that lives.
-fn silence(sock: BorrowedFd<'_>, seen: Option<&Seen>) -> (Loss, Mechanism) {
-    let Some(seen) = seen else { return (Loss::SilentInFlight, Mechanism::Retransmissions) };
-    if seen.unacknowledged == 0 {
+/// peer that lives. Where a system keeps no count of what is unacknowledged, keepalive is taken to have
+/// noticed where it is on.
+fn silence(sock: BorrowedSock<'_>, seen: Option<&Seen>) -> (Loss, Mechanism) {
+    let set = settings::read(sock).ok();
+    let idle = match seen.and_then(|seen| seen.unacknowledged) {
+        Some(bytes) => bytes == 0,
+        None => set.is_some_and(|set| matches!(set.keepalive, Known::Is(keepalive) if keepalive.enabled)),
+    };
+    if idle {
         return (Loss::SilentIdle, Mechanism::Keepalive);
     }
-    let timeout = settings::read(sock).is_ok_and(|set| matches!(set.user_timeout, Known::Is(Some(_))));
-    match (timeout, seen.peer_window, seen.facts.probes_out) {
-        (true, Some(0), 0) => (Loss::WindowShut, Mechanism::UserTimeout),
-        (true, ..) => (Loss::SilentInFlight, Mechanism::UserTimeout),
-        (false, ..) => (Loss::SilentInFlight, Mechanism::Retransmissions),
+    let timeout = set.is_some_and(|set| matches!(set.user_timeout, Known::Is(Some(_))));
+    let window_shut = seen.is_some_and(|seen| seen.peer_window == Some(0) && seen.facts.probes_out == 0);
+    match (timeout, window_shut) {
+        (true, true) => (Loss::WindowShut, Mechanism::UserTimeout),
+        (true, false) => (Loss::SilentInFlight, Mechanism::UserTimeout),
+        (false, _) => (Loss::SilentInFlight, Mechanism::Retransmissions),
     }
 }
 
@@ -108,9 +111,9 @@ fn silence(sock: BorrowedFd<'_>, seen: Option<&Seen>) -> (Loss, Mechanism) {
 /// next read says "end of file" instead. [`Guarded`](crate::Guarded) remembers it and needs no such care.
 ///
 /// # Errors
-/// Of poll(2) and getsockopt(2).
+/// Of poll and getsockopt.
 #[doc(alias = "SO_ERROR")]
-pub fn is_lost(socket: &impl AsFd) -> io::Result<Option<PeerLost>> {
+pub fn is_lost(socket: &impl AsSock) -> io::Result<Option<PeerLost>> {
     lost_within(socket, Duration::ZERO)
 }
 
@@ -118,7 +121,7 @@ pub fn is_lost(socket: &impl AsFd) -> io::Result<Option<PeerLost>> {
 /// that comes does not end the wait. Else as [`is_lost`].
 ///
 /// # Errors
-/// Of poll(2) and getsockopt(2).
+/// Of poll and getsockopt.
 ///
 /// ```
 /// use std::net::{TcpListener, TcpStream};
@@ -135,18 +138,19 @@ pub fn is_lost(socket: &impl AsFd) -> io::Result<Option<PeerLost>> {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[doc(alias = "POLLRDHUP")]
-pub fn lost_within(socket: &impl AsFd, patience: Duration) -> io::Result<Option<PeerLost>> {
-    let sock = socket.as_fd();
+pub fn lost_within(socket: &impl AsSock, patience: Duration) -> io::Result<Option<PeerLost>> {
+    let sock = socket.as_sock();
     let readiness = stream::wait_for_end(sock, patience)?;
     end(sock, readiness)
 }
 
 /// What poll(2) says of the end. The pending error is taken where there is one.
-pub(crate) fn end(sock: BorrowedFd<'_>, readiness: Readiness) -> io::Result<Option<PeerLost>> {
+pub(crate) fn end(sock: BorrowedSock<'_>, readiness: Readiness) -> io::Result<Option<PeerLost>> {
     if !readiness.is_end() {
         return Ok(None);
     }
-    if readiness.error
+    // Windows calls an error "hung up", too.
+    if (readiness.error || readiness.hung_up)
         && let Some(errno) = stream::take_error(sock)?
     {
         return match lost_with(sock, errno) {

@@ -130,19 +130,20 @@ impl PeerLost {
     /// The kind that an [`io::Error`] made of it has.
     pub fn kind(&self) -> io::ErrorKind {
         match (self.errno, self.cause) {
-            (Some(errno), _) => io::Error::from_raw_os_error(errno).kind(),
-            (None, Loss::Closed) => io::ErrorKind::UnexpectedEof,
-            (None, Loss::Reset) => io::ErrorKind::ConnectionReset,
-            (None, Loss::Unreachable) => io::ErrorKind::HostUnreachable,
-            (None, Loss::AbortedHere) => io::ErrorKind::ConnectionAborted,
+            // Keepalive's number on Windows (WSAENETRESET) has no kind of its own.
             (
-                None,
+                _,
                 Loss::SilentIdle
                 | Loss::SilentInFlight
                 | Loss::WindowShut
                 | Loss::HeartbeatMissed
                 | Loss::Hung,
             ) => io::ErrorKind::TimedOut,
+            (Some(errno), _) => io::Error::from_raw_os_error(errno).kind(),
+            (None, Loss::Closed) => io::ErrorKind::UnexpectedEof,
+            (None, Loss::Reset) => io::ErrorKind::ConnectionReset,
+            (None, Loss::Unreachable) => io::ErrorKind::HostUnreachable,
+            (None, Loss::AbortedHere) => io::ErrorKind::ConnectionAborted,
         }
     }
 }

@@ -8,13 +8,13 @@ mod missed;
 mod with_tokio;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use deadpeer_core::Policy;
-use deadpeer_os::linux::settings::{Applied, Gap};
-use deadpeer_os::linux::stream;
+use deadpeer_os::AsSock;
+use deadpeer_os::current::settings::{Applied, Gap};
+use deadpeer_os::current::stream;
 
 use crate::apply::{ApplyError, inherit};
 pub(crate) use end::end;
@@ -55,14 +55,14 @@ pub use with_tokio::lost;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn guard<S: AsFd>(stream: S, policy: &Policy) -> Result<Guarded<S>, ApplyError> {
+pub fn guard<S: AsSock>(stream: S, policy: &Policy) -> Result<Guarded<S>, ApplyError> {
     let applied = inherit(&stream, policy)?;
     Ok(Guarded { inner: stream, applied, lost: OnceLock::new() })
 }
 
 /// As [`guard`]; where the kernel's settings can't keep the policy, because its units are too coarse for it,
 /// errors are explained all the same.
-pub(crate) fn guard_if_possible<S: AsFd>(stream: S, policy: &Policy) -> io::Result<Guarded<S>> {
+pub(crate) fn guard_if_possible<S: AsSock>(stream: S, policy: &Policy) -> io::Result<Guarded<S>> {
     let applied = match inherit(&stream, policy) {
         Ok(applied) => applied,
         Err(ApplyError::Unreachable(_)) => {
@@ -114,7 +114,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsFd> Guarded<S> {
+impl<S: AsSock> Guarded<S> {
     /// Whether the kernel knows that the peer is gone or has closed. It does not wait, and takes no data.
     pub fn is_lost(&self) -> Option<PeerLost> {
         self.lost_within(Duration::ZERO)
@@ -127,13 +127,13 @@ impl<S: AsFd> Guarded<S> {
         if let Some(lost) = self.lost.get() {
             return Some(lost.clone());
         }
-        let readiness = stream::wait_for_end(self.as_fd(), patience).ok()?;
+        let readiness = stream::wait_for_end(self.inner.as_sock(), patience).ok()?;
         self.end(readiness)
     }
 
     /// What poll(2) said, with the error remembered that asking takes from the socket.
     fn end(&self, readiness: stream::Readiness) -> Option<PeerLost> {
-        let lost = end(self.as_fd(), readiness).ok()??;
+        let lost = end(self.inner.as_sock(), readiness).ok()??;
         if lost.errno.is_some() {
             // Whoever read the error first knows more than those who come after.
             return Some(self.lost.get_or_init(|| lost).clone());
@@ -143,7 +143,7 @@ impl<S: AsFd> Guarded<S> {
 
     /// Explains an error, and remembers the loss.
     fn explain(&self, error: io::Error) -> io::Error {
-        let Some(lost) = end::lost_by(self.as_fd(), &error) else { return error };
+        let Some(lost) = end::lost_by(self.inner.as_sock(), &error) else { return error };
         // EPIPE after a loss that was told before: its first cause is the true one.
         io::Error::new(error.kind(), self.lost.get_or_init(|| lost).clone())
     }
@@ -157,8 +157,16 @@ impl<S: AsFd> Guarded<S> {
     }
 }
 
-impl<S: AsFd> AsFd for Guarded<S> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+#[cfg(unix)]
+impl<S: std::os::fd::AsFd> std::os::fd::AsFd for Guarded<S> {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.inner.as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl<S: std::os::windows::io::AsSocket> std::os::windows::io::AsSocket for Guarded<S> {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.inner.as_socket()
     }
 }

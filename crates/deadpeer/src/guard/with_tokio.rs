@@ -1,17 +1,17 @@
 //! Reading, writing and waiting as tokio does.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use deadpeer_os::linux::stream;
+use deadpeer_os::AsSock;
+use deadpeer_os::current::stream;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::{Guarded, PeerLost, end};
 
-impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + AsSock + Unpin> AsyncRead for Guarded<S> {
     #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -29,7 +29,7 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncWrite + AsSock + Unpin> AsyncWrite for Guarded<S> {
     #[inline]
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buffer));
@@ -64,7 +64,8 @@ impl<S: AsyncWrite + AsFd + Unpin> AsyncWrite for Guarded<S> {
 
 impl Guarded<TcpStream> {
     /// Resolves as soon as the kernel knows that the peer is gone or has closed, without reading: data that
-    /// comes does not wake it. Dropping the future loses nothing.
+    /// comes does not wake it. Dropping the future loses nothing. Elsewhere than on Linux it needs tokio's
+    /// timers, and while data waits to be read it asks ten times a second.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -91,7 +92,7 @@ impl Guarded<TcpStream> {
                 return Ok(lost.clone());
             }
             ended(&self.inner).await?;
-            let readiness = stream::readiness(self.as_fd())?;
+            let readiness = stream::readiness(self.inner.as_sock())?;
             if let Some(lost) = self.end(readiness) {
                 return Ok(lost);
             }
@@ -110,8 +111,8 @@ impl Guarded<TcpStream> {
 pub async fn lost(stream: &TcpStream) -> io::Result<PeerLost> {
     loop {
         ended(stream).await?;
-        let readiness = stream::readiness(stream.as_fd())?;
-        if let Some(lost) = end(stream.as_fd(), readiness)? {
+        let readiness = stream::readiness(stream.as_sock())?;
+        if let Some(lost) = end(stream.as_sock(), readiness)? {
             return Ok(lost);
         }
     }
@@ -119,12 +120,25 @@ pub async fn lost(stream: &TcpStream) -> io::Result<PeerLost> {
 
 /// tokio has no interest in "read closed" alone. The readiness that PRIORITY waits for holds READ_CLOSED but
 /// not READABLE, so this wakes on FIN, RST and a kernel's timeout, and not on data.
+#[cfg(target_os = "linux")]
 async fn ended(stream: &TcpStream) -> io::Result<()> {
     let ready = stream.ready(Interest::PRIORITY | Interest::ERROR).await?;
     let urgent_only = !(ready.is_read_closed() || ready.is_error() || ready.is_write_closed());
     if urgent_only {
         // Urgent data (MSG_OOB) wakes it, too: taken as seen, and the wait goes on.
         let _ = stream.try_io(Interest::PRIORITY, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
+    Ok(())
+}
+
+/// PRIORITY is Linux' alone, and READABLE wakes on data, too. What waits to be read can't be taken as seen
+/// without hiding it from who reads, so while it waits, the end is asked for from time to time.
+#[cfg(not(target_os = "linux"))]
+async fn ended(stream: &TcpStream) -> io::Result<()> {
+    const AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+    let ready = stream.ready(Interest::READABLE | Interest::ERROR).await?;
+    if !(ready.is_read_closed() || ready.is_error()) {
+        tokio::time::sleep(AGAIN).await;
     }
     Ok(())
 }

@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use deadpeer_core::Timing;
 use deadpeer_core::protocol::{Bye, Config, Reason};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::io::Errno;
+use deadpeer_os::AsSock;
+use deadpeer_os::current::stream::set_nonblocking;
+use deadpeer_os::current::wait::{Waker, wait};
 
 use super::blocking_stream::SessionStream;
 use super::clock;
@@ -60,7 +60,7 @@ struct Shared {
     /// Messages, room, or the end.
     news: Condvar,
     /// Wakes the thread.
-    wake: OwnedFd,
+    wake: Waker,
 }
 
 #[derive(Debug)]
@@ -78,9 +78,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the thread look again. A counter that is full wakes it all the same.
+    /// Makes the thread look again.
     fn wake(&self) {
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        self.wake.wake();
     }
 }
 
@@ -92,9 +92,9 @@ impl Session {
     /// greet in time, or whose heartbeats are too slow for the offer.
     pub fn open<S>(mut stream: S, config: Config, id: &str) -> io::Result<Self>
     where
-        S: Read + Write + AsFd + Send + 'static,
+        S: Read + Write + AsSock + Send + 'static,
     {
-        rustix::io::ioctl_fionbio(&stream, true)?;
+        set_nonblocking(stream.as_sock())?;
         let mut engine = Engine::new(config, id);
         let greeted = greet(&mut stream, &mut engine);
         if greeted.is_err() {
@@ -103,7 +103,7 @@ impl Session {
         greeted?;
         let Some(peer) = engine.peer.clone() else { return Err(closed()) };
         let state = State { engine, inbox: VecDeque::new(), ended: false, goodbye: None, over: None };
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = Waker::new()?;
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new(), wake });
         let driver = Arc::clone(&shared);
         thread::Builder::new().name("deadpeer-session".into()).spawn(move || drive(stream, &driver))?;
@@ -267,13 +267,12 @@ impl Drop for Session {
     }
 }
 
-fn greet(stream: &mut (impl Read + Write + AsFd), engine: &mut Engine) -> io::Result<()> {
+fn greet(stream: &mut (impl Read + Write + AsSock), engine: &mut Engine) -> io::Result<()> {
     let mut buffer = [0; 512];
     while engine.peer.is_none() {
         write_out(stream, engine)?;
-        let events = wanted(true, engine);
-        let mut fds = [PollFd::from_borrowed_fd(stream.as_fd(), events)];
-        wait(&mut fds, clock::until(engine.deadline()))?;
+        let writing = !engine.unwritten().is_empty();
+        wait(stream.as_sock(), true, writing, None, clock::until(engine.deadline()))?;
         match read(stream, &mut buffer)? {
             Some(0) => return Err(closed()),
             Some(length) => {
@@ -287,7 +286,7 @@ fn greet(stream: &mut (impl Read + Write + AsFd), engine: &mut Engine) -> io::Re
 }
 
 /// The thread.
-fn drive(mut stream: impl Read + Write + AsFd, shared: &Shared) {
+fn drive(mut stream: impl Read + Write + AsSock, shared: &Shared) {
     let ended = turn(&mut stream, shared);
     // What is left is a goodbye at most.
     let mut state = shared.lock();
@@ -299,7 +298,7 @@ fn drive(mut stream: impl Read + Write + AsFd, shared: &Shared) {
     shared.news.notify_all();
 }
 
-fn turn(stream: &mut (impl Read + Write + AsFd), shared: &Shared) -> io::Result<()> {
+fn turn(stream: &mut (impl Read + Write + AsSock), shared: &Shared) -> io::Result<()> {
     let mut buffer = vec![0; READ];
     let mut leave_by = None;
     loop {
@@ -318,21 +317,14 @@ fn turn(stream: &mut (impl Read + Write + AsFd), shared: &Shared) -> io::Result<
         write_out(stream, &mut state.engine)?;
         let full = state.inbox.len() >= QUEUE && !state.ended;
         state.engine.set_full(full);
-        let events = wanted(!full, &state.engine);
+        let writing = !state.engine.unwritten().is_empty();
         let farewell = leave_by.map(|by| by.saturating_duration_since(Instant::now()));
         let patience = [clock::until(state.engine.deadline()), farewell].into_iter().flatten().min();
         drop(state);
         shared.news.notify_all();
 
-        let mut fds = [
-            PollFd::from_borrowed_fd(stream.as_fd(), events),
-            PollFd::from_borrowed_fd(shared.wake.as_fd(), PollFlags::IN),
-        ];
-        wait(&mut fds, patience)?;
-        let readable = !full && !fds[0].revents().is_empty();
-        if !fds[1].revents().is_empty() {
-            let _ = rustix::io::read(&shared.wake, &mut [0; 8]);
-        }
+        let seen = wait(stream.as_sock(), !full, writing, Some(&shared.wake), patience)?;
+        let readable = !full && seen;
         if readable && let Some(length) = read(stream, &mut buffer)? {
             let mut state = shared.lock();
             match length {
@@ -360,23 +352,6 @@ fn deliver(state: &mut State) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn wanted(reading: bool, engine: &Engine) -> PollFlags {
-    let mut events = PollFlags::empty();
-    events.set(PollFlags::IN, reading);
-    events.set(PollFlags::OUT, !engine.unwritten().is_empty());
-    events
-}
-
-/// Waits for events or for `patience`, for ever without one. A signal ends the wait, too.
-fn wait(fds: &mut [PollFd<'_>], patience: Option<Duration>) -> io::Result<()> {
-    // A millisecond more, or the deadline would be missed by less than that again and again.
-    let timeout = patience.and_then(|wait| Timespec::try_from(wait + Duration::from_millis(1)).ok());
-    match poll(fds, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
 }
 
 /// Reads what there is; `None` for nothing now.

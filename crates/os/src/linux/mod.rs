@@ -15,3 +15,6 @@ pub mod sockopt;
 pub mod stream;
 pub mod sysctl;
 pub mod tcp_info;
+
+pub use crate::unix::wait;
+pub use sysctl::platform;

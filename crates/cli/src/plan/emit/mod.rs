@@ -9,6 +9,7 @@ mod python;
 mod redis;
 mod rust;
 mod sysctl;
+mod windows_registry;
 
 use clap::ValueEnum;
 use deadpeer::{Keepalive, Plan, Platform, Policy, Set, SocketOption, System};
@@ -26,6 +27,8 @@ pub(crate) enum Target {
     Go,
     /// Lines for sysctl.conf(5).
     Sysctl,
+    /// A .reg file for Windows.
+    WindowsRegistry,
     /// Lines for postgresql.conf.
     Postgres,
     /// A line for redis.conf.
@@ -131,6 +134,7 @@ pub(crate) fn emit(target: Target, plan: &Plan, policy: &Policy, platform: &Plat
         Target::Python => ("#", python::write(&wanted)),
         Target::Go => ("//", go::write(&wanted)),
         Target::Sysctl => ("#", sysctl::write(&wanted)),
+        Target::WindowsRegistry => (";", windows_registry::write(&wanted)),
         Target::Postgres => ("#", postgres::write(&wanted)),
         Target::Redis => ("#", redis::write(&wanted)),
         Target::Nginx => ("#", nginx::write(&wanted)),
@@ -141,6 +145,9 @@ pub(crate) fn emit(target: Target, plan: &Plan, policy: &Policy, platform: &Plat
         text += &format!("{comment} {missing}.\n");
     }
     text += &written.lines;
+    if target == Target::WindowsRegistry {
+        text = windows_registry::file(&text);
+    }
     Emitted { text, missing: written.missing }
 }
 

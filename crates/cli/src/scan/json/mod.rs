@@ -13,10 +13,9 @@ use std::time::Duration;
 use deadpeer::host::{Connection, Finding};
 use deadpeer::{Answer, Asked, Bound, Detection, Evidence, Figure, Judgement, KeepaliveSeen, Known, Why};
 
+pub(crate) use object::SCHEMA;
 use object::{Object, Shown, Value, object};
 
-/// The version of the format: it changes when a key changes its meaning or goes away.
-pub(crate) const SCHEMA: u32 = 1;
 /// Lines are made in runs of this many, by all cores.
 const RUN: usize = 1024;
 
@@ -145,21 +144,6 @@ impl Value for Detection {
         object!(out, {
             "idle": self.idle,
             "in_flight": self.in_flight,
-        });
-    }
-}
-
-impl Value for Bound {
-    fn append(&self, out: &mut Vec<u8>) {
-        let (kind, least, most) = match *self {
-            Self::Within { least, most } => ("within", Some(least), Some(most)),
-            Self::Never => ("never", None, None),
-            Self::Unknown(_) => ("unknown", None, None),
-        };
-        object!(out, {
-            "kind": kind,
-            "least_ms": least,
-            "most_ms": most,
         });
     }
 }

@@ -8,6 +8,9 @@ use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+/// The version of the format: it changes when a key changes its meaning or goes away.
+pub(crate) const SCHEMA: u32 = 1;
+
 /// Something that can stand behind a key.
 pub(crate) trait Value {
     /// Appends it.

@@ -1,0 +1,99 @@
+//! Servers built for Windows notice a host that falls silent, under wine: one on a completion port of its own,
+//! one on tokio, which has a completion port underneath.
+//!
+//! Wine hands SIO_KEEPALIVE_VALS on to Linux in whole seconds, and Linux counts its own number of probes. So the
+//! policy is one whose plan has an interval of a second, and the namespace's number of probes is Windows' ten.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // a test panics where anything is amiss
+
+mod common;
+
+use std::env;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use common::CAPI;
+use common::running::{Running, checked_within};
+use deadpeer_lab::{Program, deafen, isolated};
+
+const DETECT: u64 = 37;
+const SURVIVE_MS: u64 = 8_500;
+
+/// `.ci/systems test` says where the Windows builds are, and what runs them.
+fn told(name: &str) -> PathBuf {
+    env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run `.ci/systems test`")).into()
+}
+
+fn compiled() -> PathBuf {
+    let directory = told("DEADPEER_WINDOWS");
+    let program = directory.join("completion_port_server.exe");
+    let status = Command::new("x86_64-w64-mingw32-gcc")
+        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-I"])
+        .arg(Path::new(CAPI).join("include"))
+        .arg(Path::new(CAPI).join("examples/completion_port_server.c"))
+        .arg("-o")
+        .arg(&program)
+        .arg("-L")
+        .arg(&directory)
+        .args(["-ldeadpeer", "-lws2_32"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    program
+}
+
+/// A server with a client that has heard its echo.
+fn served(program: &Path, arguments: &[&str]) -> (Running, TcpStream) {
+    let mut command = Command::new(told("DEADPEER_WINE"));
+    command.arg(program).args(arguments).stdout(Stdio::piped());
+    let mut server = Running::of(Program::from(command.spawn().unwrap()));
+    let mut client = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    // Wine has no TCP_MAXRT, and the server says so.
+    let line = server.line();
+    assert!(line.starts_with("not taken: TCP_MAXRT"), "{line}");
+    assert!(server.line().ends_with(": accepted"));
+    client.write_all(b"hello").unwrap();
+    let mut echo = [0; 5];
+    client.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"hello");
+    (server, client)
+}
+
+#[test]
+#[ignore = "needs wine: .ci/systems test"]
+fn a_pending_receive_ends_when_the_client_falls_silent() {
+    isolated!(|| {
+        fs::write("/proc/sys/net/ipv4/tcp_keepalive_probes", "10").unwrap();
+        let (detect, survive) = (DETECT * 1000, SURVIVE_MS);
+        let [detect_ms, survive_ms] = [detect, survive].map(|ms| ms.to_string());
+        let port = served(&compiled(), &["0", &detect_ms, &survive_ms]);
+        let [detect, survive] = [detect_ms, survive_ms].map(|ms| ms + "ms");
+        let tokio = told("DEADPEER_WINDOWS").join("examples/guarded_echo_tokio.exe");
+        let tokio = served(&tokio, &["serve", "127.0.0.1:0", &detect, &survive]);
+        let (cut, _deaf) = (Instant::now(), [deafen(&port.1).unwrap(), deafen(&tokio.1).unwrap()]);
+        let [mut port, mut tokio] = [port.0, tokio.0];
+        let why = checked_within(&port.line(), "completion_port_server", cut, DETECT as f64);
+        assert_eq!(why, "the peer fell silent while the connection was idle (keepalive)");
+        let line = tokio.line();
+        let noticed = cut.elapsed().as_secs_f64();
+        #[allow(clippy::print_stdout, reason = "the measured time, and what was not checked")]
+        match line.ends_with(": the client closed") {
+            true => {
+                // The plan is the same, and so is its time.
+                println!("guarded_echo_tokio: noticed after {noticed:.1} s");
+                println!(
+                    "skipped on wine: guarded_echo_tokio's cause (wine made an end of file of the error)"
+                );
+                assert!((30.0..DETECT as f64 + 2.0).contains(&noticed), "{noticed} s");
+            }
+            false => {
+                let why = checked_within(&line, "guarded_echo_tokio", cut, DETECT as f64);
+                assert_eq!(why, "the peer fell silent while the connection was idle (keepalive)");
+            }
+        }
+    });
+}

@@ -1,0 +1,16 @@
+//! Windows.
+//!
+//! Which of its options a Windows knows depends on its age; each call asks, and what is not known is a gap
+//! or [unknown](deadpeer_core::Why::NotOnThisKernel). Nothing goes by version numbers.
+
+mod ioctl;
+pub mod registry;
+pub mod settings;
+pub mod sockopt;
+pub mod stream;
+pub mod tcp_info;
+pub mod wait;
+mod wine;
+
+pub use registry::platform;
+pub use wine::is_wine;
