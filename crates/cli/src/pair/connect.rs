@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpeer::{Return, Span};
 use deadpeer_hub::{Client, ClientConfig, ClientTls, Config, Event, Gateway, GatewayConfig};
@@ -110,35 +110,41 @@ fn follow(
     bar: Option<&ProgressBar>,
     cancelled: &dyn Fn() -> bool,
 ) -> std::io::Result<()> {
-    let mut state = String::from("connecting");
+    let mut again = Instant::now();
     while !cancelled() {
         match events.recv_timeout(NAP) {
             Ok(event) => {
-                match &event {
-                    Event::Arrived { .. } => state.clear(),
-                    Event::Waiting { .. } => state = "waiting to try again".to_owned(),
-                    _ => state = "connecting".to_owned(),
-                }
+                again = match &event {
+                    Event::Waiting { wait } => Instant::now() + *wait,
+                    _ => Instant::now(),
+                };
                 teller.tell(&event)?;
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        let Some(bar) = bar else { continue };
-        match client.session() {
-            Some(session) if state.is_empty() => bar.set_message(format!(
-                "up for {}, heard {} ago, round trip {}",
-                Span(session.up),
-                Span(Duration::from_millis(session.silent.as_millis() as u64 / 100 * 100)),
-                session.rtt.map_or_else(
-                    || "not measured yet".to_owned(),
-                    |rtt| format!("{:.1} ms", rtt.as_secs_f64() * 1e3)
-                ),
-            )),
-            _ => bar.set_message(state.clone()),
+        if let Some(bar) = bar {
+            bar.set_message(state(client, again.saturating_duration_since(Instant::now())));
         }
     }
     Ok(())
+}
+
+/// What there is to say at the bottom of a terminal.
+fn state(client: &Client, again: Duration) -> String {
+    let Some(session) = client.session() else {
+        return match again.as_secs() {
+            0 => "connecting".to_owned(),
+            seconds => format!("waiting {seconds} s before the next try"),
+        };
+    };
+    let rtt = session.rtt.map(|rtt| format!("{:.1} ms", rtt.as_secs_f64() * 1e3));
+    format!(
+        "up for {}, heard {} ago, round trip {}",
+        Span(Duration::from_secs(session.up.as_secs())),
+        Span(Duration::from_millis(session.silent.as_millis() as u64 / 100 * 100)),
+        rtt.as_deref().unwrap_or("not measured yet"),
+    )
 }
 
 fn state_line() -> ProgressBar {

@@ -5,6 +5,7 @@
 //! lies in our own queue.
 
 mod buffer;
+mod ending;
 mod joint;
 pub(crate) use joint::reset_on_close;
 mod plain;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use deadpeer_core::protocol::{Bye, Frame, Head, Hello, LIMIT, Malformed, Reason};
 use deadpeer_core::{Instant, Timing};
 
-use super::session::who;
+use super::ending::who;
 use super::{GATHER, Role, SHORT_IS_ALL, Side, TURNS, Worker};
 use crate::clock::{micros, seconds};
 use crate::event::{Event, Refusal};
