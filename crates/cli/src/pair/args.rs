@@ -32,7 +32,7 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub json: bool,
     /// Who this server says it is.
-    #[arg(long, value_name = "NAME", default_value = "", value_parser = id)]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = id)]
     pub id: String,
     /// Beat no more often than this: clients that may wait longer cost less.
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -47,13 +47,15 @@ pub(crate) struct Serve {
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
-  deadpeer serve --detect 15s                          who is there, on 127.0.0.1:7433
+  deadpeer serve --detect 15s        who is there, on 127.0.0.1:7433
   deadpeer serve --status 7434 & curl -s 127.0.0.1:7434/sessions
-  deadpeer serve --listen 0.0.0.0:7433 --tls-cert server.pem --tls-key server.key --client-ca clients.pem
-  deadpeer serve --forward 127.0.0.1:5432 & deadpeer connect 127.0.0.1:7433 --listen 5433 & psql -h 127.0.0.1 -p 5433
+  deadpeer serve --listen 0.0.0.0:7433 --tls-cert a.pem --tls-key a.key
+  deadpeer serve --forward 127.0.0.1:5432
+                                     psql through `deadpeer connect --listen`
 
-Exit status: 0 told to stop (Ctrl-C, SIGTERM), after a goodbye to every client, or whoever read its output went
-away; 2 it could not do its job. `deadpeer help sessions` says more.";
+Exit status: 0 told to stop (Ctrl-C, SIGTERM), after a goodbye to all, or
+whoever read its output went away; 2 it could not do its job.
+`deadpeer help sessions` says more.";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
@@ -110,7 +112,7 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "ADDR", value_parser = listen)]
     pub listen: Option<SocketAddr>,
     /// Who this client says it is.
-    #[arg(long, value_name = "NAME", default_value = "", value_parser = id)]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = id)]
     pub id: String,
     /// Print one JSON object a line: `deadpeer help json`.
     #[arg(long)]
@@ -133,10 +135,11 @@ pub(crate) struct Connect {
 const CONNECT_EXAMPLES: &str = "\
 Examples:
   deadpeer connect 127.0.0.1:7433 --id pi-17
-  deadpeer connect db.example:7433 --tls --listen 5433 & psql -h 127.0.0.1 -p 5433
+  deadpeer connect db.example:7433 --tls --listen 5433 &
+  psql -h 127.0.0.1 -p 5433
 
-Exit status: 0 told to stop (Ctrl-C, SIGTERM), after a goodbye; 1 --tries used up; 2 it could not do its job.
-`deadpeer help sessions` says more.";
+Exit status: 0 told to stop (Ctrl-C, SIGTERM), after a goodbye; 1 --tries
+used up; 2 it could not do its job. `deadpeer help sessions` says more.";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS")]
