@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 // Whole and byte by byte: the same events, and the same end.
 fuzz_target!(|bytes: &[u8]| {
     let second = Duration::from_secs(1);
-    let offer = Offer { send: second, hear: second, multiplier: 3, at_most: second * 10_000 };
+    let offer = Offer::new(second, second, 3).at_most(second * 10_000);
     let run = |piece: usize| {
         let now = Instant::default();
         let mut side = Protocol::open(Config::new(offer), "fuzz", 1, now, &mut Vec::new());

@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Keep a session with a server up; or carry other programs' connections to it.
     Connect(Box<Connect>),
-    /// Explain a topic (keepalive, verdicts, probing, privileges) or a command.
+    /// Explain a topic (keepalive, verdicts, probing, privileges, sessions, json) or a command.
     Help(Help),
     /// Print the manual page, of a command if one is named: `deadpeer man | man -l -`.
     Man(Man),

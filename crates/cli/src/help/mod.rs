@@ -12,17 +12,19 @@ use crate::exit::{Ended, unless_closed};
 use crate::terminal::Terminal;
 
 /// Name and text of each topic.
-const TOPICS: [(&str, &str); 4] = [
+const TOPICS: [(&str, &str); 6] = [
     ("keepalive", include_str!("../../../../docs/keepalive.md")),
     ("verdicts", include_str!("../../../../docs/verdicts.md")),
     ("probing", include_str!("../../../../docs/asking.md")),
     ("privileges", include_str!("../../../../docs/privileges.md")),
+    ("sessions", include_str!("../../../../docs/sessions.md")),
+    ("json", include_str!("../../../../docs/json.md")),
 ];
 
 /// `deadpeer help`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Help {
-    /// keepalive, verdicts, probing, privileges, or a command.
+    /// keepalive, verdicts, probing, privileges, sessions, json, or a command.
     #[arg(value_name = "TOPIC")]
     pub topic: Option<String>,
 }

@@ -27,7 +27,7 @@ pub(super) struct End {
 }
 
 pub(super) fn config() -> Config {
-    Config::new(Offer { send: BEAT, hear: BEAT, multiplier: 3, at_most: PATIENCE })
+    Config::new(Offer::new(BEAT, BEAT, 3).at_most(PATIENCE))
 }
 
 impl End {

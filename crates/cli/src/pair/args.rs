@@ -50,7 +50,10 @@ Examples:
   deadpeer serve --detect 15s                          who is there, on 127.0.0.1:7433
   deadpeer serve --status 7434 & curl -s 127.0.0.1:7434/sessions
   deadpeer serve --listen 0.0.0.0:7433 --tls-cert server.pem --tls-key server.key --client-ca clients.pem
-  deadpeer serve --forward 127.0.0.1:5432              psql through `deadpeer connect HOST:7433 --listen 5433`";
+  deadpeer serve --forward 127.0.0.1:5432 & deadpeer connect 127.0.0.1:7433 --listen 5433 & psql -h 127.0.0.1 -p 5433
+
+Exit status: 0 told to stop (Ctrl-C, SIGTERM), after a goodbye to every client, or whoever read its output went
+away; 2 it could not do its job. `deadpeer help sessions` says more.";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
@@ -112,6 +115,9 @@ pub(crate) struct Connect {
     /// Print one JSON object a line: `deadpeer help json`.
     #[arg(long)]
     pub json: bool,
+    /// Beat this often, for a server that wants to miss this client sooner than --detect asks.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub beat_every: Option<Duration>,
     /// Give up after so many tries in a row that failed [default: never].
     #[arg(long, value_name = "N", conflicts_with = "listen")]
     pub tries: Option<u32>,
@@ -127,7 +133,10 @@ pub(crate) struct Connect {
 const CONNECT_EXAMPLES: &str = "\
 Examples:
   deadpeer connect 127.0.0.1:7433 --id pi-17
-  deadpeer connect db.example:7433 --tls --listen 5433 & psql -h 127.0.0.1 -p 5433";
+  deadpeer connect db.example:7433 --tls --listen 5433 & psql -h 127.0.0.1 -p 5433
+
+Exit status: 0 told to stop (Ctrl-C, SIGTERM), after a goodbye; 1 --tries used up; 2 it could not do its job.
+`deadpeer help sessions` says more.";
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS")]

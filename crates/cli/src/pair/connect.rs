@@ -22,6 +22,9 @@ pub(crate) fn run(args: &Connect) -> Result<Ended, Box<dyn Error>> {
     let policy = args.goals.goals()?.policy()?;
     let mut config = config(&policy)?;
     config.id.clone_from(&args.id);
+    if let Some(every) = args.beat_every {
+        config.offer.send = config.offer.send.min(every);
+    }
     // A server that does not even greet is as dead as one that falls silent.
     config.limits.greeting = config.offer.at_most.min(config.limits.greeting);
     let tls = tls(&args.tls, args.server.host())?;
@@ -75,7 +78,7 @@ fn carry(
     }
     gateway.stop(DONE)?;
     unless_closed(told)?;
-    Ok(if cancel.load(Relaxed) { Ended::Interrupted } else { Ended::Well })
+    Ok(Ended::Well)
 }
 
 /// Keeps one session up.
@@ -96,8 +99,8 @@ fn stay(args: &Connect, config: Config, tls: Option<ClientTls>) -> Result<Ended,
     }
     client.stop(DONE)?;
     unless_closed(told)?;
-    // Unless it was interrupted, it has used up its tries.
-    Ok(if cancel.load(Relaxed) { Ended::Interrupted } else { Ended::Found })
+    // Unless it was told to stop, it has used up its tries.
+    Ok(if cancel.load(Relaxed) { Ended::Well } else { Ended::Found })
 }
 
 fn follow(

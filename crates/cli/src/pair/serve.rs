@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Serve) -> Result<Ended, Box<dyn Error>> {
         server.stop(RESTARTING)?;
     }
     unless_closed(told)?;
-    Ok(if cancel.load(Relaxed) { Ended::Interrupted } else { Ended::Well })
+    Ok(Ended::Well)
 }
 
 /// What was told, and as many sessions as descriptors allow.

@@ -8,8 +8,9 @@ use deadpeer::session::tokio::Connector;
 use deadpeer::{Policy, Return};
 use deadpeer_lab::isolated;
 
-use crate::served::{SOON, Served};
+use crate::served::Served;
 use crate::swarm::Swarm;
+use crate::told::SOON;
 
 const DETECT: Duration = Duration::from_secs(12);
 /// Beyond the promise, on a machine that does other things as well; the benchmark holds it to 150 ms.

@@ -4,5 +4,8 @@
 
 mod crowd;
 mod hostile;
+#[path = "../pair/served.rs"]
 mod served;
 mod swarm;
+#[path = "../pair/told.rs"]
+mod told;

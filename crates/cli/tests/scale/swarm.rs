@@ -24,7 +24,7 @@ struct Client {
 impl Swarm {
     /// `count` clients called "client 0" …, that beat four times in `detect`.
     pub(crate) fn new(server: SocketAddr, count: usize, detect: Duration) -> Self {
-        let offer = Offer { send: detect / 4, hear: detect / 4, multiplier: 3, at_most: detect * 2 };
+        let offer = Offer::new(detect / 4, detect / 4, 3).at_most(detect * 2);
         let clients: Arc<Mutex<Vec<Client>>> = Arc::default();
         let stop = Arc::new(AtomicBool::new(false));
         let beating = {

@@ -63,7 +63,7 @@ impl Timing {
     /// ```
     pub fn keeping(policy: &Policy) -> Result<Self, TimingError> {
         let (detect, outage) = (policy.detection_time(), policy.outage());
-        let lost = outage.saturating_mul(2).saturating_add(Self::RETRANSMISSION);
+        let lost = Self::late_after(outage);
         let unreachable = TimingError::Unreachable { detect, least: lost.saturating_add(Self::SHORTEST) };
         let room = detect.checked_sub(lost).filter(|room| *room >= Self::SHORTEST).ok_or(unreachable)?;
         let mut interval = room.min(detect / 3);
@@ -77,6 +77,11 @@ impl Timing {
             }
             _ => Ok(timing),
         }
+    }
+
+    /// How much later a beat may come than it was sent, when it falls into an outage that long.
+    pub(crate) const fn late_after(outage: Duration) -> Duration {
+        outage.saturating_mul(2).saturating_add(Self::RETRANSMISSION)
     }
 
     /// What an idle session costs at most, when both sides have this timing: bytes of IP packets a day, both

@@ -21,12 +21,29 @@ pub struct Offer {
     pub hear: Duration,
     /// So many of its intervals may pass in silence before it is lost; 1 at least.
     pub multiplier: u8,
-    /// Its own death to notice within this: an agreement that takes longer is refused. Not sent.
+    /// The other's death is to be noticed within this: an agreement that takes longer is refused. Not sent.
     pub at_most: Duration,
+    /// An outage this long must not look like a death: where the other's multiplier would be too impatient for
+    /// that, this side waits longer. Zero: the multiplier alone decides. Not sent.
+    pub outage: Duration,
+    /// It sends at least this often, whatever the other wants: a middlebox on its way forgets idle connections.
+    /// [`Duration::MAX`] for none. Not sent.
+    pub idle_at_most: Duration,
 }
 
 impl Offer {
-    /// The offer with which two sides keep `policy`: see [`Timing::keeping`].
+    /// These three, and no wish beyond them.
+    pub const fn new(send: Duration, hear: Duration, multiplier: u8) -> Self {
+        let (at_most, outage, idle_at_most) = (Timing::LONGEST, Duration::ZERO, Duration::MAX);
+        Self { send, hear, multiplier, at_most, outage, idle_at_most }
+    }
+
+    /// The same, noticing the other's death within `at_most`.
+    pub const fn at_most(self, at_most: Duration) -> Self {
+        Self { at_most, ..self }
+    }
+
+    /// The offer with which a side keeps `policy`: see [`Timing::keeping`].
     ///
     /// # Errors
     /// [`TimingError`] where no interval does.
@@ -41,15 +58,20 @@ impl Offer {
     /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     pub fn keeping(policy: &Policy) -> Result<Self, TimingError> {
-        let timing = Timing::keeping(policy)?;
-        let detect = timing.tolerance();
+        let beats = Timing::keeping(policy)?;
+        // What the promise needs, where no middlebox asks for more.
+        let needed = Timing::keeping(&policy.without_mapping())?;
+        let detect = needed.tolerance();
         // An interval is rounded down to nanoseconds: a third of the time goes into it three times, not four.
-        let multiplier = detect.as_nanos().div_ceil(timing.interval().as_nanos().max(1) + 1);
+        let multiplier = detect.as_nanos().div_ceil(needed.interval().as_nanos().max(1) + 1);
         let multiplier = u8::try_from(multiplier)
-            .map_err(|_| TimingError::Unreachable { detect, least: timing.interval() * 255 })?;
+            .map_err(|_| TimingError::Unreachable { detect, least: needed.interval() * 255 })?;
         // Rounded down to what a HELLO can say, so that the product is no longer than promised.
-        let interval = Duration::from_millis((detect / u32::from(multiplier)).as_millis() as u64);
-        Ok(Self { send: interval, hear: interval, multiplier, at_most: detect })
+        let told = |interval: Duration| Duration::from_millis(interval.as_millis() as u64);
+        let hear = told(detect / u32::from(multiplier));
+        let send = hear.min(told(beats.interval()));
+        let idle_at_most = policy.mapping_timeout().map_or(Duration::MAX, |_| send);
+        Ok(Self { send, hear, multiplier, at_most: detect, outage: policy.outage(), idle_at_most })
     }
 
     /// What follows from this side's offer and the peer's.
@@ -57,8 +79,12 @@ impl Offer {
     /// # Errors
     /// [`TimingError`] when that can't be kept, or takes longer than [`Offer::at_most`].
     pub fn agree(&self, peer: &Self) -> Result<Timing, TimingError> {
-        let interval = self.send.max(peer.hear);
-        let tolerance = peer.send.max(self.hear).saturating_mul(peer.multiplier.into());
+        let interval = self.send.max(peer.hear).min(self.idle_at_most);
+        let hears = peer.send.max(self.hear);
+        let mut tolerance = hears.saturating_mul(peer.multiplier.into());
+        if !self.outage.is_zero() {
+            tolerance = tolerance.max(hears.saturating_add(Timing::late_after(self.outage)));
+        }
         if tolerance > self.at_most {
             return Err(TimingError::Unreachable { detect: self.at_most, least: tolerance });
         }
@@ -98,8 +124,7 @@ impl<'b> Hello<'b> {
             let millis = u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
             Duration::from_millis(millis.into())
         };
-        let offer =
-            Offer { send: millis(4), hear: millis(8), multiplier: fixed[12], at_most: Timing::LONGEST };
+        let offer = Offer::new(millis(4), millis(8), fixed[12]);
         if offer.multiplier == 0 {
             return Err(Malformed::Hello { what: "the multiplier 0" });
         }

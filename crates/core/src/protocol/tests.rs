@@ -18,13 +18,44 @@ fn at(ms: u64) -> Instant {
 }
 
 fn offer(send: u64, hear: u64, multiplier: u8) -> Offer {
-    Offer { send: secs(send), hear: secs(hear), multiplier, at_most: Timing::LONGEST }
+    Offer::new(secs(send), secs(hear), multiplier)
 }
 
 fn bytes(frame: &Frame<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     frame.encode(&mut out);
     out
+}
+
+#[test]
+fn an_impatient_peer_does_not_make_others_impatient() {
+    let keeping = |detect, outage| {
+        Offer::keeping(&Policy::detect(secs(detect)).survive(secs(outage)).build().unwrap()).unwrap()
+    };
+    let patient = keeping(30, 8);
+    // It beats every ten seconds, and wants none to be missed.
+    let eager = Offer::new(secs(10), secs(10), 1);
+    let timing = patient.agree(&eager).unwrap();
+    assert_eq!(timing.tolerance(), secs(10) + Timing::late_after(secs(8)));
+    // Who has no such wish takes the multiplier's word.
+    assert_eq!(Offer { outage: secs(0), ..patient }.agree(&eager).unwrap().tolerance(), secs(10));
+    // Three beats of ten seconds are in time, and yet an outage of 12 s would look like a death.
+    let (careful, seldom) = (keeping(30, 12), keeping(30, 2));
+    assert_eq!((seldom.send, seldom.multiplier), (secs(10), 3));
+    assert!(careful.agree(&seldom).is_err());
+}
+
+#[test]
+fn a_middlebox_on_the_way_of_one_hurries_nobody_else() {
+    let keeping = |nat: Option<u64>| {
+        let policy = Policy::detect(secs(600)).survive(secs(60));
+        let policy = nat.map_or(policy.clone(), |nat| policy.mapping_timeout(secs(nat)));
+        Offer::keeping(&policy.build().unwrap()).unwrap()
+    };
+    let (behind_it, elsewhere) = (keeping(Some(20)), keeping(None));
+    let (its, others) = (behind_it.agree(&elsewhere).unwrap(), elsewhere.agree(&behind_it).unwrap());
+    assert_eq!((its.interval(), others.interval()), (Duration::from_millis(19_500), secs(200)));
+    assert_eq!((its.tolerance(), others.tolerance()), (secs(600), secs(600)));
 }
 
 #[test]
@@ -272,7 +303,7 @@ proptest! {
     #[test]
     fn a_hello_says_what_was_meant(send in 10u64..86_400_000, hear in 10u64..86_400_000, multiplier in 1u8.., id in "\\PC{0,16}") {
         let millis = Duration::from_millis;
-        let offer = Offer { send: millis(send), hear: millis(hear), multiplier, at_most: Timing::LONGEST };
+        let offer = Offer::new(millis(send), millis(hear), multiplier);
         let bytes = bytes(&Frame::Hello(Hello { offer, id: &id }));
         let Ok(Some((Frame::Hello(read), length))) = Frame::decode(&bytes, LIMIT) else { panic!("{bytes:?}") };
         prop_assert_eq!((read.offer, length), (offer, bytes.len()));

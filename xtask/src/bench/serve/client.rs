@@ -60,7 +60,7 @@ impl Kind {
             Speech::Beat => self.interval,
         };
         let at_most = Duration::from_secs(24 * 60 * 60);
-        let offer = Offer { send: self.interval, hear, multiplier: TOLERATED as u8, at_most };
+        let offer = Offer::new(self.interval, hear, TOLERATED as u8).at_most(at_most);
         Some(Hello { offer, id: "" })
     }
 }

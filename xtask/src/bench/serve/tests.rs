@@ -88,7 +88,7 @@ fn tls_is_spoken() {
     thread::spawn(move || {
         let stream = listener.accept().unwrap().0;
         let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
-        let offer = Offer { send: INTERVAL, hear: INTERVAL, multiplier: 3, at_most: INTERVAL * 3 };
+        let offer = Offer::new(INTERVAL, INTERVAL, 3).at_most(INTERVAL * 3);
         let mut answer = Vec::new();
         Frame::Hello(Hello { offer, id: "" }).encode(&mut answer);
         let (mut received, mut buffer) = (Vec::new(), [0; 64]);

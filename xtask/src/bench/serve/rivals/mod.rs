@@ -72,5 +72,5 @@ async fn hold(stream: TcpStream, offer: Offer) {
 /// A third of the tolerance is the interval.
 fn offer(tolerance_ms: u64, beat_every_ms: u64) -> Offer {
     let [at_most, send] = [tolerance_ms, beat_every_ms].map(Duration::from_millis);
-    Offer { send, hear: at_most / 3, multiplier: 3, at_most }
+    Offer::new(send, at_most / 3, 3).at_most(at_most)
 }
