@@ -6,15 +6,10 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer_core::{Platform, Policy};
 use deadpeer_hub::{Config, Event, Gateway, GatewayConfig, Server, ServerConfig};
-use deadpeer_lab::{Direction, Network, Place, isolated};
 use socket2::SockRef;
 
 use crate::common::{DETECT, DONE, Events, SOON, arrived, config, word};
-
-/// Beyond the promise: the loop's tick, and a machine that does other things as well.
-const LATE: Duration = Duration::from_millis(700);
 
 fn gateway(listen: &str, server: SocketAddr, config: Config) -> (Gateway, Events) {
     let (tell, events) = sync_channel(1024);
@@ -161,29 +156,34 @@ fn who_reads_slowly_lives_and_costs_little() {
     way.is_empty_soon();
 }
 
-#[test]
-fn an_end_that_is_not_the_end_of_the_data_is_a_reset() {
-    let way = Way::new();
-    // The target dies.
-    let (mut program, accepted) = way.connect();
-    SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(accepted);
-    assert!(is_reset(&mut program));
-    assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("plain-lost", "left"));
-    // The program dies.
-    let (program, mut accepted) = way.connect();
-    SockRef::from(&program).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(program);
-    assert!(is_reset(&mut accepted));
-    assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("left", "plain-lost"));
-    // The server is stopped.
-    let (mut program, mut accepted) = way.connect();
-    way.gateway.1.find(arrived);
-    let Way { server, gateway, .. } = way;
-    server.0.stop(DONE).unwrap();
-    assert!(is_reset(&mut program) && is_reset(&mut accepted));
-    assert_eq!(gateway.1.find(word), "left");
-    gateway.0.stop(DONE).unwrap();
+mod not_on_wine {
+    use super::*;
+
+    /// Wine 8 turns a reset into an end of file.
+    #[test]
+    fn an_end_that_is_not_the_end_of_the_data_is_a_reset() {
+        let way = Way::new();
+        // The target dies.
+        let (mut program, accepted) = way.connect();
+        SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(accepted);
+        assert!(is_reset(&mut program));
+        assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("plain-lost", "left"));
+        // The program dies.
+        let (program, mut accepted) = way.connect();
+        SockRef::from(&program).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(program);
+        assert!(is_reset(&mut accepted));
+        assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("left", "plain-lost"));
+        // The server is stopped.
+        let (mut program, mut accepted) = way.connect();
+        way.gateway.1.find(arrived);
+        let Way { server, gateway, .. } = way;
+        server.0.stop(DONE).unwrap();
+        assert!(is_reset(&mut program) && is_reset(&mut accepted));
+        assert_eq!(gateway.1.find(word), "left");
+        gateway.0.stop(DONE).unwrap();
+    }
 }
 
 #[test]
@@ -201,8 +201,14 @@ fn a_place_that_is_not_there_ends_the_program_s_connection() {
     assert_eq!(gateway.1.find(word), "unreachable");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
+    use deadpeer_core::{Platform, Policy};
+    use deadpeer_lab::{Direction, Network, Place, isolated};
+
+    /// Beyond the promise: the loop's tick, and a machine that does other things as well.
+    const LATE: Duration = Duration::from_millis(700);
     // What the kernel can promise for the plain side (whole seconds).
     let kernel = Policy::detect(Duration::from_secs(6)).survive(Duration::from_secs(1)).build().unwrap();
     let mut config = config();
