@@ -115,6 +115,23 @@ fn serve_and_connect_tell_who_came_and_who_went() {
 }
 
 #[test]
+fn a_server_tells_over_http_who_is_here() {
+    let server = Told::by(&[&SERVE[..], &["--status", "127.0.0.1:0"]].concat());
+    let listening = server.event("listening");
+    let (_, status) = listening["text"].as_str().unwrap().split_once("status at http://").unwrap();
+    let address = listening["address"].as_str().unwrap();
+    let client = Told::by(&["connect", address, "--detect", "6s", "--id", "one"]);
+    client.event("arrived");
+    server.event("arrived");
+    let mut asking = TcpStream::connect(status).unwrap();
+    asking.set_read_timeout(Some(SOON)).unwrap();
+    asking.write_all(b"GET /sessions HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    asking.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200") && answer.contains("\"one\""), "{answer}");
+}
+
+#[test]
 fn a_connection_is_carried_through_connect_and_serve() {
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = target.local_addr().unwrap().to_string();
