@@ -284,7 +284,7 @@ impl Facts {
     }
 
     fn unanswered_tries(&self) -> Option<Silence> {
-        match self.timer {
+        let mut silence = match self.timer {
             Timer::Retransmit(due) if self.retransmits > 0 => Some(Silence {
                 tries: Tries::Retransmissions,
                 count: self.retransmits,
@@ -293,7 +293,10 @@ impl Facts {
             Timer::WindowProbe(due) if self.probes_out > 0 => self.window_probes(due),
             Timer::Keepalive(due) if self.probes_out > 0 => self.keepalive_probes(due),
             _ => None,
-        }
+        }?;
+        // A ceiling that is not known would make pauses look longer than they were.
+        silence.over = silence.over.min(self.last_heard.value().unwrap_or(Duration::MAX));
+        Some(silence)
     }
 
     /// A lower bound of the time that `tries` with exponential pauses have taken, when the next is due in

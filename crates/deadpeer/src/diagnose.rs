@@ -1,7 +1,6 @@
 //! The classic methods of looking at a connection, in one call.
 
 use std::io;
-use std::time::Duration;
 
 use deadpeer_core::{Detection, Facts, Judgement, Protection, Rules, detection, judge};
 use deadpeer_os::current::stream::{self, Peek, Readiness};
@@ -71,7 +70,7 @@ pub fn diagnose(socket: &impl AsSock) -> io::Result<Diagnosis> {
     let sock = socket.as_sock();
     let readiness = stream::readiness(sock)?;
     let protection = settings::read(sock)?;
-    let facts = facts(sock, protection.active_keepalive().map(|keepalive| keepalive.interval()))?;
+    let facts = facts(sock, &protection)?;
     // The error before the peek, which would take it, too.
     let lost = end(sock, readiness)?;
     Ok(Diagnosis {
@@ -88,12 +87,12 @@ pub fn diagnose(socket: &impl AsSock) -> io::Result<Diagnosis> {
 
 /// TCP_INFO, and from sock_diag the timer, without which silence can't be told from rest.
 #[cfg(target_os = "linux")]
-fn facts(sock: BorrowedSock<'_>, interval: Option<Duration>) -> io::Result<Facts> {
+pub(crate) fn facts(sock: BorrowedSock<'_>, protection: &Protection) -> io::Result<Facts> {
     let seen = stream::look(sock)?;
     // Where netlink is forbidden (a container's seccomp filter), and after the end, TCP_INFO must do.
     use deadpeer_os::linux::diag::Diag;
     let Ok(Some(row)) = Diag::open().and_then(|mut diag| diag.own(sock)) else { return Ok(seen.facts) };
-    let mut facts = Facts { keepalive_interval: interval, ..row.facts };
+    let mut facts = known_by(protection, row.facts);
     if facts.silence().is_some() {
         facts.path = crate::host::path_to(row.peer.ip());
     }
@@ -102,6 +101,13 @@ fn facts(sock: BorrowedSock<'_>, interval: Option<Duration>) -> io::Result<Facts
 
 /// What a socket tells of itself. No timer is told: silence can't be told from rest.
 #[cfg(not(target_os = "linux"))]
-fn facts(sock: BorrowedSock<'_>, interval: Option<Duration>) -> io::Result<Facts> {
-    Ok(Facts { keepalive_interval: interval, ..stream::look(sock)?.facts })
+pub(crate) fn facts(sock: BorrowedSock<'_>, protection: &Protection) -> io::Result<Facts> {
+    Ok(known_by(protection, stream::look(sock)?.facts))
+}
+
+/// With what the settings tell of the kernel's own tries.
+fn known_by(protection: &Protection, facts: Facts) -> Facts {
+    let keepalive_interval = protection.active_keepalive().map(|keepalive| keepalive.interval());
+    let rto_max = protection.rto_max.value().flatten().unwrap_or(platform().rto_max);
+    Facts { keepalive_interval, rto_max: Some(rto_max), ..facts }
 }

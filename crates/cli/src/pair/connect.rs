@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Connect) -> Result<Ended, Box<dyn Error>> {
     let tls = tls(&args.tls, args.server.host())?;
     match args.listen {
         Some(listen) => {
-            config.settings = Some(plain_side(&policy)?.0);
+            config.settings = Some(plain_side(&policy)?);
             carry(args, listen, config, tls)
         }
         None => stay(args, config, tls),

@@ -22,20 +22,20 @@ fn config(policy: &Policy) -> Result<Config, Box<dyn Error>> {
     Ok(Config::new(Offer::keeping(policy)?))
 }
 
-/// Settings for the connections that have no heartbeat, and how soon a death shows on those. A heartbeat keeps finer
-/// promises than any kernel: where this system can't keep the whole, it gets what comes nearest.
-fn plain_side(policy: &Policy) -> Result<(Settings, Duration), Box<dyn Error>> {
+/// Settings for the connections that carry data. A program that takes nothing for long, such as one that waits for its
+/// user, must live: so no user timeout, and where data waits for an answer the hub looks itself.
+fn plain_side(policy: &Policy) -> Result<Settings, Box<dyn Error>> {
     let platform = deadpeer::platform();
-    let plan = |policy: &Policy| policy.plan(&platform).map(|plan| (plan.settings, policy.detection_time()));
-    let nearest = |unreachable: Unreachable| {
-        let Unreachable { what: Wish::Detect, best, .. } = unreachable else { return Err(unreachable) };
-        let slower = Policy::detect(Duration::from_millis(best)).survive(policy.outage());
-        let slower = slower.slow_readers(policy.slow_readers()).build().map_err(|_| unreachable)?;
-        plan(&slower)
+    let plan = |detect: Duration| -> Result<_, Box<dyn Error>> {
+        let policy = Policy::detect(detect).survive(policy.outage()).slow_readers(true).build()?;
+        Ok(policy.plan(&platform))
     };
-    plan(policy)
-        .or_else(nearest)
-        .map_err(|unreachable| format!("the connections that carry data: {unreachable}").into())
+    let plan = match plan(policy.detection_time())? {
+        // A heartbeat keeps finer promises than any kernel: this system does what comes nearest.
+        Err(Unreachable { what: Wish::Detect, best, .. }) => plan(Duration::from_millis(best))?,
+        planned => planned,
+    };
+    Ok(plan.map_err(|unreachable| format!("the connections that carry data: {unreachable}"))?.settings)
 }
 
 /// Only loopback is safe from others.

@@ -49,9 +49,8 @@ pub(crate) fn run(args: &Serve) -> Result<Ended, Box<dyn Error>> {
         config.limits.sessions
     );
     if let Some(place) = &args.forward {
-        let (settings, within) = plain_side(&policy)?;
-        config.settings = Some(settings);
-        promise.push_str(&format!("; forwarding to {place}, missed after {}", Span(within)));
+        config.settings = Some(plain_side(&policy)?);
+        promise.push_str(&format!("; forwarding to {place}"));
     }
     let mut server = ServerConfig::new(args.listen, config);
     server.forward.clone_from(&args.forward);

@@ -1,11 +1,12 @@
-//! Heartbeats that stopped, and what the kernel knows of their sender.
+//! Silence that somebody else than the kernel judges: heartbeats that stopped, answers that do not come.
 
 use std::time::Duration;
 
 use deadpeer_os::AsSock;
-use deadpeer_os::current::stream;
+use deadpeer_os::current::{settings, stream};
 
 use super::loss::{Loss, Mechanism, PeerLost};
+use crate::diagnose::facts;
 
 impl PeerLost {
     /// For heartbeats of one's own over `socket`: nothing was heard for `silent`. Tells a program that hangs from
@@ -40,5 +41,39 @@ impl PeerLost {
             }
         }
         lost
+    }
+
+    /// What was sent to the peer, and its kernel has not answered for `patience`: retransmissions, or probes of a
+    /// shut window. `None` while it answers or has nothing to answer; where this can't be known (other systems than
+    /// Linux); and for a socket that is none.
+    ///
+    /// For connections whose peer may read nothing for long and must live, which no user timeout spares
+    /// (`tcp(7)`, TCP_USER_TIMEOUT): look now and then, more often than `patience`. An outage can look up to
+    /// twice as long as it is: what is sent in it is sent again after pauses that double.
+    ///
+    /// ```
+    /// use std::net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    /// use deadpeer::PeerLost;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let client = TcpStream::connect(listener.local_addr()?)?;
+    /// // Nothing was sent, so nothing is unanswered.
+    /// assert_eq!(PeerLost::unanswered(&client, Duration::from_secs(5)), None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn unanswered(socket: &impl AsSock, patience: Duration) -> Option<Self> {
+        let sock = socket.as_sock();
+        let seen = stream::look(sock).ok()?;
+        // Cheaper than asking for the timer, and true of nearly all.
+        if seen.unacknowledged == Some(0) || (seen.facts.retransmits == 0 && seen.facts.probes_out == 0) {
+            return None;
+        }
+        let facts = facts(sock, &settings::read(sock).ok()?).ok()?;
+        let silence = facts.silence().filter(|silence| silence.over >= patience)?;
+        let mut lost = Self::new(Loss::SilentInFlight, Mechanism::Retransmissions);
+        lost.silent = Some(facts.last_heard.value().unwrap_or(silence.over));
+        lost.unacknowledged = seen.unacknowledged.map(u64::from);
+        Some(lost)
     }
 }

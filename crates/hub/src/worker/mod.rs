@@ -100,6 +100,9 @@ pub(crate) struct Worker {
     /// What is about to be written.
     out: Vec<u8>,
     tick: Duration,
+    /// When it was last asked whether those that carry data are answered, and how often that is asked.
+    looked: Instant,
+    look_every: Duration,
     stopping: bool,
 }
 
@@ -115,6 +118,7 @@ impl Worker {
         // A beat may be late by a tick, so ticks are short next to the shortest interval there can be.
         let tick =
             (offer.send.min(offer.hear) / 8).clamp(Duration::from_millis(2), deadpeer_core::Roster::TICK);
+        let look_every = (offer.at_most / 16).clamp(Duration::from_millis(100), Duration::from_secs(1));
         let chunk = shared.config.limits.chunk();
         // A limit may be far above what ever comes.
         let expected = (shared.config.limits.sessions / shared.config.loops.get()).min(65_536);
@@ -129,6 +133,8 @@ impl Worker {
             scratch: vec![0; chunk + deadpeer_core::protocol::DATA_HEADER],
             out: Vec::new(),
             tick,
+            looked: Instant::default(),
+            look_every,
             stopping: false,
             shared,
         }
@@ -243,8 +249,15 @@ impl Worker {
 
     /// What time demands: beats, and the end of those whose beats have stopped.
     fn sweep(&mut self, now: Instant) {
+        let look = now.since(self.looked) >= self.look_every;
+        if look {
+            self.looked = now;
+        }
         for index in self.joined.iter().copied().collect::<Vec<_>>() {
             self.attend(index, now);
+            if look {
+                self.look(index, now);
+            }
         }
         let mut owing = Vec::new();
         self.table.due(now, &mut owing);

@@ -170,6 +170,26 @@ impl Worker {
         }
     }
 
+    /// Where heartbeats tell nothing, the kernel is asked whether the other one answers: of the plain side, and of a
+    /// session that is not read. (A user timeout would do that, too, and end whoever only takes nothing.)
+    pub(super) fn look(&mut self, index: usize, now: Instant) {
+        // What was sent just after the last look, found at the next.
+        let late = self.look_every * 2;
+        let patience = self.shared.config.offer.at_most.saturating_sub(late).max(late);
+        let Some(entry) = self.table.get(index) else { return };
+        let interval = Duration::from_millis(entry.interval.into());
+        let Some(joint) = entry.joint() else { return };
+        let waits = joint.session_waits;
+        if let Some(lost) = joint.plain.as_ref().and_then(|plain| PeerLost::unanswered(plain, patience)) {
+            return self.plain_lost(index, format!("the plain side: {lost}"), now);
+        }
+        // Our beats are what it does not answer; the next one may have been due just when it died.
+        let patience = patience.saturating_sub(interval).max(late);
+        if waits && let Some(lost) = PeerLost::unanswered(&entry.socket, patience) {
+            self.lost(index, lost, now);
+        }
+    }
+
     fn plain_failed(&mut self, index: usize, error: io::Error, now: Instant) {
         let Some(joint) = self.table.get(index).and_then(|entry| entry.joint()) else { return };
         let error = match &joint.plain {

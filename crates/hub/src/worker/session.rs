@@ -294,7 +294,7 @@ impl Worker {
         self.lost(index, lost, now);
     }
 
-    fn lost(&mut self, index: usize, lost: PeerLost, now: Instant) {
+    pub(super) fn lost(&mut self, index: usize, lost: PeerLost, now: Instant) {
         self.ended(index, Ending::Died(lost), now);
         self.drop_quietly(index);
     }

@@ -210,12 +210,18 @@ fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
     /// Beyond the promise: the loop's tick, and a machine that does other things as well.
     const LATE: Duration = Duration::from_millis(700);
     // What the kernel can promise for the plain side (whole seconds).
-    let kernel = Policy::detect(Duration::from_secs(6)).survive(Duration::from_secs(1)).build().unwrap();
+    const KERNEL: Duration = Duration::from_secs(6);
+    let kernel = Policy::detect(KERNEL).survive(Duration::from_secs(1)).slow_readers(true).build().unwrap();
     let mut config = config();
     config.settings = Some(kernel.plan(&Platform::linux()).unwrap().settings);
-    let cases = [("the way", Place::Right, DETECT), ("the target", Place::Router, Duration::from_secs(6))];
+    let cases = [
+        ("the way", Place::Right, false, DETECT),
+        ("the target", Place::Router, false, KERNEL),
+        // What a pulled cable drops on this side is no try that the kernel counts: the first are missing.
+        ("the target, with data in flight", Place::Router, true, DETECT + Duration::from_secs(1)),
+    ];
     isolated!(|| thread::scope(|scope| {
-        for (silent, place, within) in cases {
+        for (silent, place, speaks, within) in cases {
             let config = config.clone();
             scope.spawn(move || {
                 let network = Network::new().unwrap();
@@ -238,11 +244,73 @@ fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
                 let cut = network.unreachable(Direction::Both).unwrap();
                 let _pulled = (place == Place::Router).then(|| network.unplug(Place::Right).unwrap());
                 let began = Instant::now();
+                if speaks {
+                    program.write_all(b"are you there?").unwrap();
+                }
                 assert!(is_reset(&mut program), "{silent}");
                 let after = began.elapsed();
                 assert!(after <= within + LATE, "{silent} is silent: told only after {after:?}");
                 let told = events.find(word);
                 assert!(["heartbeat-missed", "unreachable", "left"].contains(&told), "{silent}: {told}");
+                drop(cut);
+            });
+        }
+    }));
+}
+
+#[test]
+fn a_way_that_falls_silent_under_load_ends_both_connections_in_time() {
+    // For the side whose session is not read while its program takes nothing: only the kernel hears there.
+    const KERNEL: Duration = Duration::from_secs(6);
+    let kernel = Policy::detect(KERNEL).survive(Duration::from_secs(1)).slow_readers(true).build().unwrap();
+    let mut config = config();
+    config.settings = Some(kernel.plan(&Platform::linux()).unwrap().settings);
+    isolated!(|| thread::scope(|scope| {
+        for (name, target_reads, within) in
+            [("data in flight", true, DETECT), ("a shut window", false, KERNEL)]
+        {
+            let config = config.clone();
+            scope.spawn(move || {
+                let network = Network::new().unwrap();
+                let right = Network::RIGHT_V4[0];
+                let target = network.right(|| TcpListener::bind((right, 5432))).unwrap();
+                let forward = target.local_addr().unwrap();
+                let (server, there) =
+                    network.right(|| Ok(server(&format!("{right}:7433"), forward, config.clone()))).unwrap();
+                let far = server.address();
+                let (gateway, here) = network.left(|| Ok(gateway("127.0.0.1:0", far, config))).unwrap();
+                let mut program = network.left(|| Ok(program(gateway.address()))).unwrap();
+                let (mut accepted, _) = target.accept().unwrap();
+                accepted.set_read_timeout(Some(SOON)).unwrap();
+                let mut talker = program.try_clone().unwrap();
+                talker.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+                let talks = thread::spawn(move || while talker.write(&[7; 65_536]).is_ok() {});
+                let reads = target_reads.then(|| {
+                    let mut accepted = accepted.try_clone().unwrap();
+                    accepted.read_exact(&mut [0; 1_000_000]).unwrap();
+                    thread::spawn(move || is_reset(&mut accepted))
+                });
+                if !target_reads {
+                    // It writes no more: all buffers on the way are full.
+                    talks.join().unwrap();
+                }
+                let cut = network.cut(Direction::Both).unwrap();
+                let began = Instant::now();
+                assert!(is_reset(&mut program), "{name}");
+                let after = began.elapsed();
+                assert!(after <= DETECT + LATE, "{name}: the program is told only after {after:?}");
+                assert_eq!(here.find(word), "heartbeat-missed", "{name}");
+                let told = there.find(word);
+                let after = began.elapsed();
+                assert!(after <= within + LATE, "{name}: the server tells {told} only after {after:?}");
+                assert!(
+                    ["heartbeat-missed", "silent-in-flight", "silent-idle"].contains(&told),
+                    "{name}: {told}"
+                );
+                assert!(
+                    reads.map_or_else(|| is_reset(&mut accepted), |reads| reads.join().unwrap()),
+                    "{name}"
+                );
                 drop(cut);
             });
         }

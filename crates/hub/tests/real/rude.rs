@@ -52,7 +52,12 @@ fn whoever_does_not_greet_is_refused() {
     stream.write_all(&hello("shy")[..10]).unwrap();
     drop(stream);
     assert_eq!(events.find(word), "closed");
-    assert_eq!(server.counters().held, 0);
+    // The last words of the others may still be on their way.
+    let until = Instant::now() + SOON;
+    while server.counters().held != 0 {
+        assert!(Instant::now() < until, "{:?}", server.counters());
+        std::thread::yield_now();
+    }
 }
 
 #[test]
