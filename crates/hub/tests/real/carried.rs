@@ -6,10 +6,18 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use deadpeer_core::{Platform, Policy};
 use deadpeer_hub::{Config, Event, Gateway, GatewayConfig, Server, ServerConfig};
+#[cfg(target_os = "linux")]
+use deadpeer_lab::{Direction, Network, Place, isolated};
 use socket2::SockRef;
 
 use crate::common::{DETECT, DONE, Events, SOON, arrived, config, word};
+
+/// Beyond the promise: the loop's tick, and a machine that does other things as well.
+#[cfg(target_os = "linux")]
+const LATE: Duration = Duration::from_millis(700);
 
 fn gateway(listen: &str, server: SocketAddr, config: Config) -> (Gateway, Events) {
     let (tell, events) = sync_channel(1024);
@@ -204,11 +212,6 @@ fn a_place_that_is_not_there_ends_the_program_s_connection() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
-    use deadpeer_core::{Platform, Policy};
-    use deadpeer_lab::{Direction, Network, Place, isolated};
-
-    /// Beyond the promise: the loop's tick, and a machine that does other things as well.
-    const LATE: Duration = Duration::from_millis(700);
     // What the kernel can promise for the plain side (whole seconds).
     const KERNEL: Duration = Duration::from_secs(6);
     let kernel = Policy::detect(KERNEL).survive(Duration::from_secs(1)).slow_readers(true).build().unwrap();
@@ -258,6 +261,7 @@ fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
     }));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_way_that_falls_silent_under_load_ends_both_connections_in_time() {
     // For the side whose session is not read while its program takes nothing: only the kernel hears there.
