@@ -1,7 +1,5 @@
 //! The commands that work on Linux only, on other systems: listed, with their arguments, and saying so.
 
-#[path = "lab/args.rs"]
-pub(crate) mod lab_args;
 #[path = "scan/json/object.rs"]
 pub(crate) mod object;
 #[path = "ping/args.rs"]
@@ -13,10 +11,10 @@ use std::error::Error;
 
 use crate::exit::Ended;
 
-fn only_on_linux(command: &str) -> Result<Ended, Box<dyn Error>> {
+pub(crate) fn only_on_linux(command: &str) -> Result<Ended, Box<dyn Error>> {
     Err(format!(
-        "`{command}` works only on Linux: it reads what only its kernel tells. Here are `serve`, \
-         `connect`, `plan`, `explain --system` and `help`"
+        "`{command}` works only on Linux: it reads what only its kernel tells. Here are `lab`, \
+         `serve`, `connect`, `plan`, `explain --system` and `help`"
     )
     .into())
 }
@@ -42,16 +40,6 @@ pub(crate) mod ping {
 
     pub(crate) fn run(_: &args::Ping) -> Result<Ended, Box<dyn Error>> {
         only_on_linux("ping")
-    }
-}
-
-pub(crate) mod lab {
-    use super::{Ended, Error, only_on_linux};
-
-    pub(crate) use super::lab_args as args;
-
-    pub(crate) fn run(_: &args::Lab) -> Result<Ended, Box<dyn Error>> {
-        only_on_linux("lab")
     }
 }
 

@@ -13,7 +13,6 @@ mod exit;
 mod explain;
 mod goals;
 mod help;
-#[cfg(target_os = "linux")]
 mod lab;
 mod manual;
 mod pair;
@@ -32,7 +31,7 @@ use clap::Parser;
 
 use args::{Args, Command};
 #[cfg(not(target_os = "linux"))]
-use elsewhere::{demo, lab, ping, scan};
+use elsewhere::{demo, ping, scan};
 
 fn main() -> ExitCode {
     let ended = match Args::parse().command {

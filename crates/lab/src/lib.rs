@@ -12,10 +12,12 @@
 //! | a route | [`Network::unreachable`] | ICMP: unreachable |
 //! | our own cable | [`Network::unplug`] | no carrier |
 //!
-//! Every fault is a value; dropping it heals the fault. What is forgotten stays so. A frozen process and a shut window need no privilege;
-//! the others take root's. In an [`isolated!`] test everybody has them.
+//! Every fault is a value; dropping it heals the fault. What is forgotten stays so. A frozen process and a shut
+//! window need no privilege, and are there on Windows, macOS and FreeBSD, too; the others are Linux' and take
+//! root's. In an [`isolated!`] test everybody has them.
 //!
 //! ```no_run
+//! # #[cfg(target_os = "linux")] mod test {
 //! use deadpeer_lab::{Direction, Network, Pair, isolated};
 //! use std::io::Write;
 //!
@@ -30,35 +32,22 @@
 //!         cut.heal().unwrap();
 //!     });
 //! }
+//! # }
 //! ```
-#![cfg(target_os = "linux")]
 
-mod capture;
-mod cut;
-mod deaf;
-mod foreign;
-mod forgotten;
 mod frozen;
-mod isolated;
-mod loopback;
-mod network;
 mod pair;
 mod program;
-mod unavailable;
-mod unplugged;
+mod readable;
+mod release;
 
-pub use capture::{Capture, Segment};
-pub use cut::{Cut, Direction};
-pub use deaf::{Deaf, Severed, deafen, sever};
-pub use foreign::Foreign;
-pub use forgotten::forget;
 pub use frozen::{Frozen, freeze};
-pub use isolated::isolated;
-#[doc(hidden)]
-pub use isolated::test_name;
-pub use loopback::Loopback;
-pub use network::{Network, Place};
 pub use pair::{Pair, fill};
 pub use program::Program;
-pub use unavailable::{Unavailable, skip};
-pub use unplugged::Unplugged;
+pub use readable::readable_within;
+pub use release::release;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub use linux::*;

@@ -1,13 +1,15 @@
 //! Two ends of a connection.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+#[cfg(target_os = "linux")]
+use std::net::IpAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use deadpeer_os::AsSock;
+use deadpeer_os::current::wait::wait;
 
+#[cfg(target_os = "linux")]
 use crate::{Network, Severed, sever};
 
 /// Both ends of an established connection.
@@ -20,7 +22,9 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Over the loopback link of this thread's network namespace.
+    /// Over loopback: on Linux that of this thread's network namespace.
+    ///
+    /// On Windows a child that is started later may inherit the end that accepted, and keep it open.
     ///
     /// # Errors
     /// Of bind(2), connect(2) and accept(2).
@@ -35,6 +39,7 @@ impl Pair {
     ///
     /// # Errors
     /// Of bind(2), connect(2) and accept(2), and as [`Network::run`].
+    #[cfg(target_os = "linux")]
     pub fn across(network: &Network, right: IpAddr) -> io::Result<Self> {
         let listener = network.right(|| TcpListener::bind((right, 0)))?;
         let address = listener.local_addr()?;
@@ -47,6 +52,7 @@ impl Pair {
     ///
     /// # Errors
     /// As [`sever`].
+    #[cfg(target_os = "linux")]
     pub fn sever(&self) -> io::Result<Severed<'_>> {
         sever(&self.client, &self.server)
     }
@@ -65,29 +71,53 @@ fn accept_from(listener: &TcpListener, client: SocketAddr) -> io::Result<TcpStre
 /// Writes zeros until neither the peer's window nor our send buffer takes any more; returns how many bytes.
 ///
 /// The peer must not be reading. Returns once nothing has moved for 100 ms, far longer than a delayed
-/// acknowledgement (40 ms), and leaves the stream's blocking mode alone.
+/// acknowledgement (40 ms), and leaves the stream's blocking mode alone; on Windows the stream is blocking
+/// afterwards.
 ///
 /// # Errors
 /// Of send(2) and poll(2).
 pub fn fill(stream: &TcpStream) -> io::Result<usize> {
-    const SETTLED: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    const SETTLED: Duration = Duration::from_millis(100);
     let zeros = [0; 64 * 1024];
     let mut written = 0;
     let mut settled = false;
     loop {
-        match send(stream, &zeros, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        match send_now(stream, &zeros) {
             Ok(length) => {
                 written += length;
                 settled = false;
             }
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if settled => return Ok(written),
-            Err(Errno::AGAIN) => {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && settled => return Ok(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // That poll sees no room is not enough: it wants a third of the buffer, send takes any.
-                let mut writable = [PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::OUT)];
-                settled = rustix::io::retry_on_intr(|| poll(&mut writable, Some(&SETTLED)))? == 0;
+                let since = Instant::now();
+                let room = wait(stream.as_sock(), false, true, None, Some(SETTLED))?;
+                settled = !room && since.elapsed() >= SETTLED; // a signal ends the wait, too
             }
-            Err(errno) => return Err(errno.into()),
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Sends what can be sent without waiting.
+#[cfg(unix)]
+fn send_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::net::{SendFlags, send};
+
+    // macOS has no NOSIGNAL; Rust's programs ignore SIGPIPE.
+    #[cfg(target_os = "macos")]
+    let flags = SendFlags::DONTWAIT;
+    #[cfg(not(target_os = "macos"))]
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    Ok(send(stream, bytes, flags)?)
+}
+
+/// As above. Winsock's send has no such flag.
+#[cfg(windows)]
+fn send_now(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    stream.set_nonblocking(true)?;
+    let sent = io::Write::write(&mut stream, bytes);
+    stream.set_nonblocking(false)?;
+    sent
 }

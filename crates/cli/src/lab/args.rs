@@ -1,5 +1,6 @@
 //! What can be typed after `deadpeer lab`.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,9 @@ same with TCP_USER_TIMEOUT 5 s or TCP_RTO_MAX_MS 1000, a heartbeat (1 s, patienc
 
 In a cell: the time to notice, and below it what was to be expected. `never`: the method misses the fault.
 `lives`: the connection is healthy and survived. FALSE ALARM: it is healthy and was given up.
+
+Elsewhere than on Linux it runs on loopback as it is, with the faults that ordinary sockets and processes can have;
+the others are left out, and say so.
 
 To end within a minute the lab's namespace has tcp_retries2 = 6 (25 s instead of 15 min) and tcp_fin_timeout = 6.
 
@@ -56,13 +60,22 @@ pub(crate) enum Command {
         /// What to undo.
         what: Vec<String>,
     },
-    /// Be the far end of a connection (stdin).
+    /// Be the far end of a connection, until stdin ends.
     #[command(hide = true)]
-    Peer {
-        /// Answer heartbeats.
-        #[arg(long)]
-        beat: bool,
-    },
+    Peer(Peer),
+}
+
+/// `deadpeer lab peer`
+#[derive(Debug, Args)]
+pub(crate) struct Peer {
+    /// Where the near end waits.
+    pub address: SocketAddr,
+    /// Answer heartbeats.
+    #[arg(long)]
+    pub beat: bool,
+    /// End with a reset.
+    #[arg(long)]
+    pub abrupt: bool,
 }
 
 const PROVE_HELP: &str = "\

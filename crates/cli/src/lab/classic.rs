@@ -13,6 +13,7 @@ use super::cell::Outcome;
 use super::expect::World;
 use super::method::classic;
 use super::observe::Watch;
+use super::scene::sever;
 
 /// Idle and interval in seconds, probes: as the texts have them.
 const SETTINGS: [(u64, u64, u8); 7] =
@@ -61,7 +62,7 @@ fn one((idle, interval, probes): (u64, u64, u8), world: &World, cancel: &AtomicB
         // A gap would show as a time outside the range.
         let _ = apply_settings(&pair.client, &settings).map_err(io::Error::other)?;
         let since = Instant::now();
-        let _severed = pair.sever()?;
+        let _severed = sever(&pair)?;
         let stream: &TcpStream = &pair.client;
         Ok(Watch { since, limit: most + Duration::from_secs(5), cancel }.read(stream))
     };

@@ -3,18 +3,17 @@
 use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use deadpeer::apply_settings;
 use deadpeer::session::{Config, Offer, Session};
-use deadpeer_lab::{Deaf, Network, Pair, Program, deafen, fill};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use deadpeer_lab::{Program, fill};
 
+use super::expect::World;
 use super::fault::Fault;
 use super::method::{BEAT, Method, PATIENCE};
+use super::peer;
+use super::scene::{self, Scene};
 
 /// A connection: our end with its method, and a peer to meet a fault.
 pub(super) struct End {
@@ -22,11 +21,12 @@ pub(super) struct End {
     pub(super) client: TcpStream,
     /// Our end's heartbeat, where that is the method.
     pub(super) session: Option<Session>,
-    server: Option<TcpStream>,
+    /// The peer's end, where it is not a process of its own.
+    pub(super) server: Option<TcpStream>,
     peer_session: Option<Session>,
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config::new(Offer::new(BEAT, BEAT, 3).at_most(PATIENCE))
 }
 
@@ -35,33 +35,33 @@ impl End {
     pub(super) fn new(
         fault: Fault,
         method: Method,
-        network: Option<&Network>,
+        scene: &Scene,
+        world: &World,
     ) -> Result<(Self, Option<Program>), Box<dyn Error + Send + Sync>> {
-        let Pair { client, server } = match network {
-            Some(network) => Pair::across(network, Network::RIGHT_V4[0].into())?,
-            None => Pair::loopback()?,
-        };
-        if let Some(gap) = apply_settings(&client, &method.settings())?.gaps.first() {
-            return Err(format!("this kernel does not take {gap}").into());
-        }
         let beats = method == Method::Heartbeat;
         // A session can't vanish without a goodbye unless its process does.
-        let reset = matches!(fault, Fault::Rebooted | Fault::MappingReset);
-        let mut end = Self { method, client, session: None, server: None, peer_session: None };
-        let mut process = None;
-        if fault.needs_process() || (beats && reset) {
-            process = Some(start(&server, beats)?);
-        } else if beats {
-            let server = server.try_clone()?;
-            let peer = thread::spawn(move || Session::open(server, config(), "peer"));
-            end.session = Some(Session::open(end.client.try_clone()?, config(), "lab")?);
-            let peer = peer.join().map_err(|_| io::Error::other("the peer's greeting panicked"))?;
-            end.peer_session = Some(peer?);
+        let abrupt = beats && fault.is_abrupt();
+        let (client, server, process) = if fault.needs_process() || abrupt {
+            let (client, process) = peer::start(beats, abrupt)?;
+            (client, None, Some(process))
+        } else {
+            let (client, server) = scene.pair()?;
+            (client, Some(server), None)
+        };
+        if let Some(gap) = apply_settings(&client, &method.settings(&world.platform))?.gaps.first() {
+            return Err(format!("this system does not take {gap}").into());
         }
-        if beats && end.session.is_none() {
+        let mut end = Self { method, client, session: None, server, peer_session: None };
+        if beats {
+            // Both greet, and wait for the other's greeting.
+            let theirs = end.server.as_ref().map(TcpStream::try_clone).transpose()?;
+            let peer = theirs.map(|server| thread::spawn(move || Session::open(server, config(), "peer")));
             end.session = Some(Session::open(end.client.try_clone()?, config(), "lab")?);
+            if let Some(peer) = peer {
+                let peer = peer.join().map_err(|_| io::Error::other("the peer's greeting panicked"))?;
+                end.peer_session = Some(peer?);
+            }
         }
-        end.server = Some(server);
         Ok((end, process))
     }
 
@@ -93,36 +93,19 @@ impl End {
                 self.peer_session = None;
                 self.server = None;
             }
-            Fault::Killed => {
+            Fault::Aborted | Fault::Killed => {
+                if self.server.is_some() {
+                    (&self.client).write_all(b"never read")?;
+                }
                 self.server = None;
                 process.map_or(Ok(()), |process| process.kill())?;
             }
             Fault::Rebooted | Fault::MappingReset => {
-                // Our end must not hear that the other goes.
-                let deaf = deafen(&self.client)?;
-                if let Some(server) = self.server.take() {
-                    socket2::SockRef::from(&server).set_linger(Some(Duration::ZERO))?;
-                }
-                if let Some(process) = process {
-                    process.kill()?;
-                    process.wait()?;
-                }
-                drop(deaf);
+                scene::forget(&self.client, self.server.take(), process)?;
             }
             _ => {}
         }
         Ok(())
-    }
-
-    /// Applies a fault that lasts until what is returned is dropped.
-    pub(super) fn suffer(&self, fault: Fault) -> io::Result<Vec<Deaf<'_>>> {
-        match (fault, &self.server) {
-            (Fault::Silent | Fault::SilentInFlight | Fault::ShutThenSilent | Fault::Outage, Some(server)) => {
-                Ok(vec![deafen(&self.client)?, deafen(server)?])
-            }
-            (Fault::OneWay, _) => Ok(vec![deafen(&self.client)?]),
-            _ => Ok(Vec::new()),
-        }
     }
 
     /// Sends what the peer is to acknowledge.
@@ -131,29 +114,5 @@ impl End {
             Some(session) => session.send(&[0; 1024]),
             None => (&self.client).write_all(&[0; 1024]),
         }
-    }
-}
-
-/// A process of its own that holds the far end.
-fn start(server: &TcpStream, beats: bool) -> io::Result<Program> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["lab", "peer"]).args(beats.then_some("--beat"));
-    command
-        .stdin(Stdio::from(OwnedFd::from(server.try_clone()?)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    Ok(Program::from(command.spawn()?))
-}
-
-/// `deadpeer lab peer`: holds the connection that is its stdin, until it is killed.
-pub(super) fn be_peer(beats: bool) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    let stream = TcpStream::from(rustix::io::dup(rustix::stdio::stdin())?);
-    let _session = match beats {
-        true => Some(Session::open(stream, config(), "peer")?),
-        false => None,
-    };
-    loop {
-        thread::sleep(Duration::from_secs(3600));
     }
 }

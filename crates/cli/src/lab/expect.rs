@@ -20,27 +20,57 @@ const SHUT_BEFORE: Duration = Duration::from_millis(1500);
 /// A reset, or the end of file, arrives at once.
 const AT_ONCE: Expected = Expected::Within { least: Duration::ZERO, most: Duration::ZERO };
 
-/// What the lab's own namespace is set to, so that a run ends in time.
-#[derive(Clone, Copy, Debug)]
+/// What rules where the lab runs: a system and, on Linux, what its own namespace is set to so that a run ends in
+/// time.
+#[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) platform: Platform,
-    /// tcp_fin_timeout.
-    pub(super) fin_timeout: Duration,
+    /// tcp_fin_timeout: how long its system answers for a program that has closed. Elsewhere it is not ours to set.
+    pub(super) fin_timeout: Option<Duration>,
     /// How long the short outage lasts.
     pub(super) outage: Duration,
+    /// The methods that this system does not have, and why.
+    pub(super) lacks: Vec<(Method, String)>,
+}
+
+impl World {
+    /// Why this system does not have a method, if so.
+    pub(super) fn lacks(&self, method: Method) -> Option<&str> {
+        self.lacks.iter().find(|(lacking, _)| *lacking == method).map(|(_, why)| why.as_str())
+    }
+}
+
+/// Why a cell is [`Expected::NotApplicable`].
+pub(super) fn why_not(fault: Fault, method: Method, world: &World) -> String {
+    match world.lacks(method) {
+        Some(why) => why.to_owned(),
+        None if fault == Fault::ClosedUnread && method.is_kernels() => {
+            "how long its system answers for a program that has closed is not ours to set here".to_owned()
+        }
+        None if fault.has_shut_window() => {
+            format!("what {} does with a shut window is not known", world.platform.system)
+        }
+        None => "nothing to look at".to_owned(),
+    }
 }
 
 pub(super) fn expected(fault: Fault, method: Method, world: &World) -> Expected {
     match (fault, method) {
+        _ if world.lacks(method).is_some() => Expected::NotApplicable,
         (Fault::ClosedUnread, Method::Read) => Expected::NotApplicable,
         // Its kernel answers until the orphan in FIN_WAIT2 is gone; the next probe meets a reset. Answered
         // probes come an idle time apart.
-        (Fault::ClosedUnread, method) if method.is_kernels() => Expected::Within {
-            least: world.fin_timeout,
-            most: world.platform.latest(world.fin_timeout + Duration::from_secs(2)),
+        (Fault::ClosedUnread, method) if method.is_kernels() => match world.fin_timeout {
+            Some(answers) => Expected::Within {
+                least: answers,
+                most: world.platform.latest(answers + Duration::from_secs(2)),
+            },
+            None => Expected::NotApplicable,
         },
+        // What was reset is in no list.
+        (Fault::Aborted, Method::Scan) => Expected::NotApplicable,
         (Fault::Closed | Fault::Killed | Fault::ClosedUnread, Method::Scan) => scanned(),
-        (Fault::Closed | Fault::Killed | Fault::ClosedUnread, _) => AT_ONCE,
+        (Fault::Closed | Fault::Killed | Fault::ClosedUnread | Fault::Aborted, _) => AT_ONCE,
         (Fault::Outage | Fault::Frozen, Method::Heartbeat) if fault == Fault::Frozen => beats_stop(),
         (Fault::Outage | Fault::Frozen, _) => Expected::Never,
         (Fault::ShutWindow, Method::UserTimeout) => kernel(fault, method, world),
@@ -71,7 +101,7 @@ fn scanned() -> Expected {
 }
 
 fn kernel(fault: Fault, method: Method, world: &World) -> Expected {
-    let detection = detection(&method.protection(), &world.platform, RTO);
+    let detection = detection(&method.protection(&world.platform), &world.platform, RTO);
     let bound = match () {
         () if fault.has_shut_window() => detection.shut_window,
         () if fault.is_in_flight() => detection.in_flight,
@@ -81,6 +111,7 @@ fn kernel(fault: Fault, method: Method, world: &World) -> Expected {
     let before = if fault.has_shut_window() { SHUT_BEFORE } else { Duration::ZERO };
     match bound {
         Bound::Within { least, most } => Expected::Within { least: least.saturating_sub(before), most },
-        Bound::Never | Bound::Unknown(_) => Expected::Never,
+        Bound::Never => Expected::Never,
+        Bound::Unknown(_) => Expected::NotApplicable,
     }
 }

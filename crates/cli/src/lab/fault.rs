@@ -6,6 +6,7 @@ pub(super) enum Fault {
     Closed,
     Killed,
     ClosedUnread,
+    Aborted,
     Silent,
     Rebooted,
     Unreachable,
@@ -20,10 +21,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Closed,
         Self::Killed,
         Self::ClosedUnread,
+        Self::Aborted,
         Self::Silent,
         Self::Rebooted,
         Self::Unreachable,
@@ -43,6 +45,7 @@ impl Fault {
             Self::Closed => "closed",
             Self::Killed => "killed",
             Self::ClosedUnread => "closed-unread",
+            Self::Aborted => "aborted",
             Self::Silent => "silent",
             Self::Rebooted => "rebooted",
             Self::Unreachable => "unreachable",
@@ -63,6 +66,7 @@ impl Fault {
             Self::Closed => "the peer closes",
             Self::Killed => "its process is killed",
             Self::ClosedUnread => "it closes, we never read",
+            Self::Aborted => "it closes, our data unread",
             Self::Silent => "its host dies, idle",
             Self::Rebooted => "its host reboots, idle",
             Self::Unreachable => "a router says unreachable",
@@ -90,6 +94,11 @@ impl Fault {
     /// Whether the peer's window is shut before anything else happens.
     pub(super) const fn has_shut_window(self) -> bool {
         matches!(self, Self::ShutWindow | Self::ShutThenSilent)
+    }
+
+    /// Whether the peer's end goes with a reset.
+    pub(super) const fn is_abrupt(self) -> bool {
+        matches!(self, Self::Aborted | Self::Rebooted | Self::MappingReset)
     }
 
     /// Whether it happens on a router between two hosts.

@@ -6,16 +6,38 @@ use std::time::Duration;
 
 use super::cell::{Cell, Mark, Outcome};
 use super::classic::Classic;
+use super::expect::World;
 use super::fault::Fault;
 use super::method::Method;
-use super::table::{measured, range, seconds};
-use super::wire::Passed;
+use super::scene::{SET, system};
+use super::table::{beside, described, measured, seconds};
+
+/// A segment of one cell's connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    pub(super) fault: Fault,
+    pub(super) method: Method,
+    /// Since the fault.
+    pub(super) after: Duration,
+    /// Whether our end sent it; else it came, whether it was heard or not.
+    pub(super) ours: bool,
+    /// Bytes of data.
+    pub(super) data: usize,
+    pub(super) fin: bool,
+    pub(super) rst: bool,
+}
 
 /// The whole page.
-pub(super) fn page(cells: &[Cell], classics: &[Classic], passed: &[Passed], lateness: Duration) -> String {
+pub(super) fn page(
+    cells: &[Cell],
+    classics: &[Classic],
+    passed: &[Passed],
+    world: &World,
+    lateness: Duration,
+) -> String {
     let mut page = String::new();
     // A string takes everything.
-    let _ = write(&mut page, cells, classics, passed, lateness);
+    let _ = write(&mut page, cells, classics, passed, world, lateness);
     page
 }
 
@@ -24,9 +46,9 @@ fn write(
     cells: &[Cell],
     classics: &[Classic],
     passed: &[Passed],
+    world: &World,
     lateness: Duration,
 ) -> fmt::Result {
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let runs = cells.first().map_or(0, |cell| cell.outcomes.len());
     let runs = if runs == 1 { "one run".to_owned() } else { format!("{runs} runs, medians") };
     write!(
@@ -35,14 +57,13 @@ fn write(
          <meta name=viewport content=\"width=device-width, initial-scale=1\">\
          <title>How a dead TCP peer is noticed</title><style>{}</style>\
          <h1>How, and when, a dead TCP peer is noticed</h1>\
-         <p class=soft>Measured by deadpeer lab on Linux {} ({runs}): real faults on real connections. Below each \
-         time stands what was to be expected. In the lab tcp_retries2 is 6 (25 s instead of a quarter of an hour) \
-         and tcp_fin_timeout 6 s; sleeping threads woke up to {} late.",
+         <p class=soft>Measured by deadpeer lab on {}{SET} ({runs}): real faults on real connections. Below each \
+         time stands what was to be expected. Sleeping threads woke up to {} late.",
         include_str!("page.css"),
-        escaped(&kernel),
+        escaped(&system()),
         seconds(lateness)
     )?;
-    matrix(page, cells)?;
+    matrix(page, cells, world)?;
     if !classics.is_empty() {
         write!(page, "<h2>The classic keepalive settings</h2><p class=soft>Idle, and the peer's host dies.")?;
         write!(page, "<div class=scroll><table><thead><tr><th>idle / interval / probes")?;
@@ -69,15 +90,16 @@ fn write(
     }
     write!(page, "<h2>The methods</h2><ul>")?;
     for method in Method::ALL {
-        write!(page, "<li><strong>{}</strong>: {}", method.as_str(), escaped(method.words()))?;
+        let words = described(method, world);
+        write!(page, "<li><strong>{}</strong>: {}", method.as_str(), escaped(&words))?;
     }
     write!(page, "</ul>")
 }
 
-fn matrix(page: &mut String, cells: &[Cell]) -> fmt::Result {
+fn matrix(page: &mut String, cells: &[Cell], world: &World) -> fmt::Result {
     write!(page, "<h2>The matrix</h2><div class=scroll><table><thead><tr><th>fault")?;
     for method in Method::ALL {
-        write!(page, "<th title=\"{}\">{}", escaped(method.words()), method.as_str())?;
+        write!(page, "<th title=\"{}\">{}", escaped(&method.words(&world.platform)), method.as_str())?;
     }
     write!(page, "<tbody>")?;
     for fault in Fault::ALL {
@@ -89,7 +111,7 @@ fn matrix(page: &mut String, cells: &[Cell]) -> fmt::Result {
                 "<td class={} title=\"{how}\">{}<small>{}</small>",
                 cell.mark().as_str(),
                 escaped(&measured(cell)),
-                range(cell.expected)
+                beside(cell)
             )?;
         }
     }
@@ -145,23 +167,23 @@ fn ticks(passed: &[Passed], cell: &Cell, share: impl Fn(f64) -> f64) -> String {
         passed.iter().filter(|one| (one.fault, one.method) == (cell.fault, cell.method) && one.after <= until)
     {
         let at = share(one.after.as_secs_f64());
-        if at >= 99.0 || !shown.insert(((at * 4.0) as u32, one.ours, one.segment.rst)) {
+        if at >= 99.0 || !shown.insert(((at * 4.0) as u32, one.ours, one.rst)) {
             continue;
         }
-        let class = match (one.ours, one.segment.rst) {
+        let class = match (one.ours, one.rst) {
             (true, false) => "out",
             (false, false) => "in",
             (true, true) => "out rst",
             (false, true) => "in rst",
         };
-        let what = if one.segment.rst {
+        let what = if one.rst {
             "reset"
-        } else if one.segment.fin {
+        } else if one.fin {
             "FIN"
         } else {
             "segment"
         };
-        let (bytes, after) = (one.segment.data, seconds(one.after));
+        let (bytes, after) = (one.data, seconds(one.after));
         let _ = write!(
             ticks,
             "<s class=\"{class}\" style=\"left:{at:.2}%\" title=\"{after}: {what}, {bytes} bytes\"></s>"
@@ -176,11 +198,19 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use deadpeer::Platform;
+
     use super::*;
     use crate::lab::cell::Expected;
 
     #[test]
     fn the_page_stands_alone_and_shows_every_cell() {
+        let world = World {
+            platform: Platform::linux(),
+            fin_timeout: None,
+            outage: Duration::ZERO,
+            lacks: Vec::new(),
+        };
         let second = Duration::from_secs(1);
         let cells: Vec<_> = Fault::ALL
             .into_iter()
@@ -193,7 +223,7 @@ mod tests {
                 lateness: Duration::ZERO,
             })
             .collect();
-        let page = page(&cells, &[], &[], Duration::ZERO);
+        let page = page(&cells, &[], &[], &world, Duration::ZERO);
         for fetched in ["http", "src=", "@import", "url("] {
             assert!(!page.contains(fetched), "{fetched} needs a network");
         }

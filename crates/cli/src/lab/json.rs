@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use deadpeer_lab::release;
 use serde_json::{Value, json};
 
 use super::cell::{Cell, Expected, Outcome};
@@ -12,7 +13,7 @@ const SCHEMA: u32 = 1;
 
 /// Writes the cells, then the classic settings.
 pub(super) fn write(out: &mut impl Write, cells: &[Cell], classics: &[Classic]) -> io::Result<()> {
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let kernel = release();
     for cell in cells {
         let times = cell.times();
         let (kind, least, most) = match cell.expected {

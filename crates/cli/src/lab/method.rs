@@ -1,8 +1,10 @@
 //! The ways to notice.
 
+use std::io;
 use std::time::Duration;
 
-use deadpeer::{Keepalive, Protection, Set, Settings};
+use deadpeer::{Keepalive, Platform, Protection, Set, Settings, System, apply_settings, diagnose};
+use deadpeer_lab::Pair;
 
 /// A way to notice that a peer is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,24 +60,25 @@ impl Method {
         }
     }
 
-    /// What is set, in a few words.
-    pub(super) const fn words(self) -> &'static str {
+    /// What is set on this system, in a few words.
+    pub(super) fn words(self, platform: &Platform) -> String {
+        let keepalive = format!("keepalive 2/1/{}", probes(platform));
         match self {
-            Self::Read => "a blocked recv",
-            Self::Poll => "poll for input",
-            Self::State => "TCP_INFO's state, looked at every 50 ms",
-            Self::Keepalive => "keepalive 2/1/3 (idle, interval s, probes)",
-            Self::UserTimeout => "keepalive 2/1/3 and TCP_USER_TIMEOUT 5 s",
-            Self::RtoMax => "keepalive 2/1/3 and TCP_RTO_MAX_MS 1000",
-            Self::Heartbeat => "a session's heartbeat: 1 s, patience 3 s",
-            Self::Scan => "deadpeer scan --probe, 1 s after the fault",
+            Self::Read => "a blocked recv".to_owned(),
+            Self::Poll => "poll for input".to_owned(),
+            Self::State => "TCP_INFO's state, looked at every 50 ms".to_owned(),
+            Self::Keepalive => format!("{keepalive} (idle, interval s, probes)"),
+            Self::UserTimeout => format!("{keepalive} and {} 5 s", platform.bound.option),
+            Self::RtoMax => format!("{keepalive} and TCP_RTO_MAX_MS 1000"),
+            Self::Heartbeat => "a session's heartbeat: 1 s, patience 3 s".to_owned(),
+            Self::Scan => "deadpeer scan --probe, 1 s after the fault".to_owned(),
         }
     }
 
     /// What is set on the socket.
-    pub(super) fn settings(self) -> Settings {
+    pub(super) fn settings(self, platform: &Platform) -> Settings {
         let keepalive = match self {
-            Self::Keepalive | Self::UserTimeout | Self::RtoMax => classic(2, 1, 3),
+            Self::Keepalive | Self::UserTimeout | Self::RtoMax => classic(2, 1, probes(platform)),
             _ => Set::Leave,
         };
         Settings {
@@ -86,14 +89,41 @@ impl Method {
     }
 
     /// The same as the prediction takes it.
-    pub(super) fn protection(self) -> Protection {
-        Protection::of(&self.settings())
+    pub(super) fn protection(self, platform: &Platform) -> Protection {
+        Protection::of(&self.settings(platform))
     }
 
     /// Whether a kernel option beyond the defaults does it.
     pub(super) const fn is_kernels(self) -> bool {
         matches!(self, Self::Keepalive | Self::UserTimeout | Self::RtoMax)
     }
+}
+
+/// Three, unless the system knows one number only.
+fn probes(platform: &Platform) -> u8 {
+    platform.fixed_probes.unwrap_or(3)
+}
+
+/// The methods that this system does not have, and why: each is tried.
+///
+/// # Errors
+/// No connection over loopback can be made.
+pub(super) fn lacking(platform: &Platform) -> io::Result<Vec<(Method, String)>> {
+    let mut lacking = Vec::new();
+    for method in Method::ALL {
+        let pair = Pair::loopback()?;
+        let applied = apply_settings(&pair.client, &method.settings(platform)).map_err(io::Error::other)?;
+        let lacks = match method {
+            Method::Scan if platform.system != System::Linux => Some("the scan is Linux' alone".to_owned()),
+            // What it tells beside the state, which can't be had in any other way.
+            Method::State if diagnose(&pair.client)?.facts.own_window.value().is_none() && cfg!(windows) => {
+                Some("no SIO_TCP_INFO (Windows 10 1703)".to_owned())
+            }
+            _ => applied.gaps.first().map(ToString::to_string),
+        };
+        lacking.extend(lacks.map(|why| (method, why)));
+    }
+    Ok(lacking)
 }
 
 /// Keepalive of whole seconds; what no socket takes is left.

@@ -10,80 +10,70 @@ mod html;
 mod json;
 mod method;
 mod observe;
+mod peer;
 mod progress;
+#[cfg(target_os = "linux")]
 mod prove;
 mod run;
+#[cfg_attr(not(target_os = "linux"), path = "scene_elsewhere.rs")]
+mod scene;
+#[cfg(target_os = "linux")]
 mod shock;
 mod table;
+#[cfg(target_os = "linux")]
 mod wire;
 
 use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use deadpeer::host::Namespace;
-use deadpeer_lab::Loopback;
-
-use crate::alone::Alone;
 use crate::exit::{Ended, unless_closed};
 use crate::signals;
 use crate::terminal::Terminal;
 use args::Lab;
 use cell::{Cell, Expected, Outcome};
-use expect::{World, expected};
+use expect::{World, expected, why_not};
 use fault::Fault;
 use method::Method;
 use progress::Progress;
 use run::{Found, Limits, Place, Run};
 
-const ALONE: Alone = Alone { name: "lab", inside: "DEADPEER_LAB_INSIDE" };
-
 /// Runs `deadpeer lab`.
 pub(crate) fn run(args: &Lab) -> Result<Ended, Box<dyn Error>> {
     match &args.command {
-        Some(args::Command::Peer { beat }) => {
-            return end::be_peer(*beat).map(|()| Ended::Well).map_err(Into::into);
+        Some(args::Command::Peer(args)) => {
+            return peer::be(args).map(|()| Ended::Well).map_err(Into::into);
         }
+        #[cfg(target_os = "linux")]
         Some(args::Command::Undo { what }) => return shock::undo(what),
+        #[cfg(target_os = "linux")]
         Some(args::Command::Prove(args)) => return prove::run(args),
+        #[cfg(not(target_os = "linux"))]
+        Some(args::Command::Undo { .. } | args::Command::Prove(_)) => {
+            return crate::elsewhere::only_on_linux("lab prove");
+        }
         None => {}
     }
-    if ALONE.is_inside() {
-        return inside(args);
-    }
-    // Ctrl-C reaches both; the one inside prints what it has and ends.
-    let _cancel = signals::cancel()?;
-    ALONE.run_again(|error| {
-        format!(
-            "the lab needs a network namespace of its own ({error}): allow user namespaces, or run it as root"
-        )
-    })
+    scene::alone(|| measure(args))
 }
 
-fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
+fn measure(args: &Lab) -> Result<Ended, Box<dyn Error>> {
     let cancel = signals::cancel()?;
-    Loopback::up()?;
-    run::shorten(RETRIES, FIN_TIMEOUT)?;
-    let world = World {
-        platform: *Namespace::current()?.platform(),
-        fin_timeout: FIN_TIMEOUT,
-        outage: Duration::from_millis(700),
-    };
-    let seconds = Duration::from_secs;
-    let limits = Limits { never: seconds(12), most: seconds(if args.full { 100 } else { 45 }) };
-    let progress = Arc::new(Progress::start(args, limits.most));
+    let world = scene::world()?;
+    let limits = scene::limits(args.full);
+    let progress = Progress::start(args, limits.usual);
     let stop = AtomicBool::new(false);
     let mut cells = Vec::new();
     let mut classics = Vec::new();
-    let mut segments = Vec::new();
     let mut places = Vec::new();
-    let lateness = thread::scope(|scope| {
+    let (lateness, passed) = thread::scope(|scope| {
         let lateness = scope.spawn(|| run::lateness(&stop));
         // The page shows the first run's segments.
+        #[cfg(target_os = "linux")]
         let captured = args.html.is_some().then(|| scope.spawn(|| wire::capture(&stop)));
         let classic = args.full.then(|| scope.spawn(|| classic::measure(&world, &cancel)));
         let runs = u64::from(args.runs.get());
@@ -111,19 +101,25 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
         }
         classics = classic.and_then(|classic| classic.join().ok()).unwrap_or_default();
         stop.store(true, Ordering::Relaxed);
-        segments = captured.and_then(|captured| captured.join().ok()).unwrap_or_default();
-        lateness.join().unwrap_or_default()
+        #[cfg(target_os = "linux")]
+        let passed = {
+            let segments = captured.and_then(|captured| captured.join().ok()).unwrap_or_default();
+            wire::assign(&segments, &places)
+        };
+        #[cfg(not(target_os = "linux"))]
+        let passed = Vec::new();
+        (lateness.join().unwrap_or_default(), passed)
     });
     progress.clear();
     for cell in &mut cells {
         cell.lateness = lateness;
     }
     if let Some(path) = &args.html {
-        let passed = wire::assign(&segments, &places);
-        let written = fs::write(path, html::page(&cells, &classics, &passed, lateness));
+        let page = html::page(&cells, &classics, &passed, &world, lateness);
+        let written = fs::write(path, page);
         written.map_err(|error| format!("{} can't be written: {error}", path.display()))?;
     }
-    unless_closed(write(args, &cells, &classics, lateness))?;
+    unless_closed(write(args, &cells, &classics, &world, lateness))?;
     let interrupted = cancel.load(Ordering::Relaxed);
     let wrong = cells.iter().any(|cell| !cell.is_as_expected())
         || classics.iter().any(|classic| !classic.is_as_expected(lateness));
@@ -134,9 +130,6 @@ fn inside(args: &Lab) -> Result<Ended, Box<dyn Error>> {
     })
 }
 
-const RETRIES: u8 = 6;
-const FIN_TIMEOUT: Duration = Duration::from_secs(6);
-
 /// One run of all faults.
 fn once(
     seed: u64,
@@ -145,7 +138,7 @@ fn once(
     cancel: &AtomicBool,
 ) -> (Vec<(Fault, Method, Outcome)>, Vec<Place>) {
     let found = Found::default();
-    let places = Run { world: *world, limits, seed, cancel, found: &found }.run();
+    let places = Run { world, limits, seed, cancel, found: &found }.run();
     (Mutex::into_inner(found).unwrap_or_else(PoisonError::into_inner), places)
 }
 
@@ -158,7 +151,7 @@ fn add(cells: &mut Vec<Cell>, world: &World, mut found: Vec<(Fault, Method, Outc
             let outcome = match at {
                 Some(at) => found.swap_remove(at).2,
                 None if expected == Expected::NotApplicable => {
-                    Outcome::LeftOut { why: "nothing to look at".into() }
+                    Outcome::LeftOut { why: why_not(fault, method, world) }
                 }
                 None => Outcome::LeftOut { why: "it was not reached".into() },
             };
@@ -176,7 +169,13 @@ fn add(cells: &mut Vec<Cell>, world: &World, mut found: Vec<(Fault, Method, Outc
     }
 }
 
-fn write(args: &Lab, cells: &[Cell], classics: &[classic::Classic], lateness: Duration) -> io::Result<()> {
+fn write(
+    args: &Lab,
+    cells: &[Cell],
+    classics: &[classic::Classic],
+    world: &World,
+    lateness: Duration,
+) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if args.json {
         json::write(&mut out, cells, classics)?;
@@ -184,7 +183,7 @@ fn write(args: &Lab, cells: &[Cell], classics: &[classic::Classic], lateness: Du
         let terminal = Terminal::of_stdout();
         table::write(&mut out, cells, terminal)?;
         table::write_classics(&mut out, classics, terminal, lateness)?;
-        table::write_notes(&mut out, cells, lateness)?;
+        table::write_notes(&mut out, cells, world, lateness)?;
     }
     out.flush()
 }

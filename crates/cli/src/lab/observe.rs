@@ -7,8 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deadpeer::session::Session;
-use deadpeer::{PeerLost, TcpState, diagnose, lost_within};
+use deadpeer::{PeerLost, TcpState, diagnose, is_lost};
+#[cfg(target_os = "linux")]
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
 use super::cell::Outcome;
@@ -43,7 +45,8 @@ impl Watch<'_> {
         }
     }
 
-    /// A blocked recv(2). 0 is the end of file, EAGAIN (our slice) and EINTR are nothing.
+    /// A blocked recv(2). 0 is the end of file, EAGAIN (our slice) and EINTR are nothing. Windows has one number
+    /// for our slice and for a peer that fell silent.
     pub(super) fn read(self, stream: &TcpStream) -> Outcome {
         if let Err(error) = stream.set_read_timeout(Some(SLICE)) {
             return Outcome::LeftOut { why: format!("setsockopt(SO_RCVTIMEO): {error}") };
@@ -54,6 +57,7 @@ impl Watch<'_> {
             Ok(_) => Ok(None),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+                io::ErrorKind::TimedOut if cfg!(windows) && is_lost(stream)?.is_none() => Ok(None),
                 _ => Ok(Some(name(&error))),
             },
         })
@@ -62,13 +66,10 @@ impl Watch<'_> {
     /// poll(2) for input.
     pub(super) fn poll(self, stream: &TcpStream) -> Outcome {
         self.until(|| {
-            let mut fds = [PollFd::new(stream, PollFlags::IN | PollFlags::RDHUP)];
-            let slice = Timespec { tv_sec: 0, tv_nsec: SLICE.subsec_nanos().into() };
-            match poll(&mut fds, Some(&slice)) {
-                Ok(0) | Err(Errno::INTR) => Ok(None),
-                Ok(_) => Ok(Some(flags(fds[0].revents()))),
-                Err(errno) => Err(errno.into()),
-            }
+            #[cfg(target_os = "linux")]
+            return Ok(polled(stream, PollFlags::IN | PollFlags::RDHUP)?.map(flags));
+            #[cfg(not(target_os = "linux"))]
+            Ok(deadpeer_lab::readable_within(stream, SLICE)?.then(|| "readable".to_owned()))
         })
     }
 
@@ -87,17 +88,13 @@ impl Watch<'_> {
     /// The end of the connection as the kernel tells it to a program that never reads: an error, not a FIN.
     pub(super) fn error(self, stream: &TcpStream) -> Outcome {
         self.until(|| {
-            let mut fds = [PollFd::new(stream, PollFlags::empty())];
-            let slice = Timespec { tv_sec: 0, tv_nsec: SLICE.subsec_nanos().into() };
-            match poll(&mut fds, Some(&slice)) {
-                Ok(0) | Err(Errno::INTR) => Ok(None),
-                Ok(_) => {
-                    let lost = lost_within(stream, Duration::ZERO)?;
-                    let errno = lost.and_then(|lost| lost.errno).map(io::Error::from_raw_os_error);
-                    Ok(Some(errno.map_or_else(|| "hang-up".to_owned(), |error| name(&error))))
-                }
-                Err(errno) => Err(errno.into()),
+            #[cfg(target_os = "linux")]
+            if polled(stream, PollFlags::empty())?.is_none() {
+                return Ok(None);
             }
+            let lost = is_lost(stream)?;
+            let errno = lost.and_then(|lost| lost.errno).map(io::Error::from_raw_os_error);
+            Ok(Some(errno.map_or_else(|| "hang-up".to_owned(), |error| name(&error))))
         })
     }
 
@@ -117,17 +114,32 @@ impl Watch<'_> {
 
 /// ETIMEDOUT, or what there is to say of it.
 fn name(error: &io::Error) -> String {
-    let Some(errno) = error.raw_os_error() else { return error.to_string() };
-    match Errno::from_raw_os_error(errno) {
-        Errno::TIMEDOUT => "ETIMEDOUT".to_owned(),
-        Errno::CONNRESET => "ECONNRESET".to_owned(),
-        Errno::HOSTUNREACH => "EHOSTUNREACH".to_owned(),
-        Errno::NETUNREACH => "ENETUNREACH".to_owned(),
-        Errno::PIPE => "EPIPE".to_owned(),
-        _ => error.to_string(),
+    let name = match error.kind() {
+        _ if error.raw_os_error().is_none() => return error.to_string(),
+        io::ErrorKind::TimedOut => "ETIMEDOUT",
+        io::ErrorKind::ConnectionReset => "ECONNRESET",
+        io::ErrorKind::ConnectionAborted => "ECONNABORTED",
+        io::ErrorKind::HostUnreachable => "EHOSTUNREACH",
+        io::ErrorKind::NetworkUnreachable => "ENETUNREACH",
+        io::ErrorKind::BrokenPipe => "EPIPE",
+        _ => return error.to_string(),
+    };
+    format!("{}{name}", if cfg!(windows) { "WSA" } else { "" })
+}
+
+/// What poll(2) says within a slice.
+#[cfg(target_os = "linux")]
+fn polled(stream: &TcpStream, events: PollFlags) -> io::Result<Option<PollFlags>> {
+    let mut fds = [PollFd::new(stream, events)];
+    let slice = Timespec { tv_sec: 0, tv_nsec: SLICE.subsec_nanos().into() };
+    match poll(&mut fds, Some(&slice)) {
+        Ok(0) | Err(Errno::INTR) => Ok(None),
+        Ok(_) => Ok(Some(fds[0].revents())),
+        Err(errno) => Err(errno.into()),
     }
 }
 
+#[cfg(target_os = "linux")]
 fn flags(flags: PollFlags) -> String {
     let names = [
         (PollFlags::IN, "IN"),

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Lab;
+use super::fault::Fault;
+use super::method::Method;
 
 /// A bar that moves with time: what the longest cell takes is known before.
 pub(super) struct Progress {
@@ -16,14 +18,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn start(args: &Lab, most: Duration) -> Self {
+    pub(super) fn start(args: &Lab, usual: Duration) -> Self {
         let batches = u64::from(args.runs.get()).div_ceil(4);
-        let expected = if args.full { 80 } else { most.as_secs().min(32) } * batches;
+        let expected = usual.as_secs() * batches;
         let bar = ProgressBar::with_draw_target(Some(expected * 10), ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
             bar.set_style(style);
         }
-        bar.set_message("14 faults, 8 methods, all at once");
+        bar.set_message(format!("{} faults, {} methods, all at once", Fault::ALL.len(), Method::ALL.len()));
         let over = Arc::new(AtomicBool::new(false));
         let (moving, ended) = (bar.clone(), Arc::clone(&over));
         let started = Instant::now();

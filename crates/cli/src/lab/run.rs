@@ -1,7 +1,6 @@
 //! One run: all faults at the same moment, each met by all methods.
 
 use std::error::Error;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +8,7 @@ use std::sync::{Barrier, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer::Verdict;
-use deadpeer::host::{Filter, Pace, Scan};
-use deadpeer_lab::{Direction, Network, Program, freeze};
+use deadpeer_lab::{Program, freeze};
 
 use super::cell::{Expected, Outcome};
 use super::end::End;
@@ -19,12 +16,14 @@ use super::expect::{SCAN_AFTER, World, expected};
 use super::fault::Fault;
 use super::method::Method;
 use super::observe::Watch;
+use super::scene::{self, Scene};
 
-/// How long a fault that is not to be noticed is watched, and any at the most.
+/// How long a fault that is not to be noticed is watched, any at the most, and a run usually.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) never: Duration,
     pub(super) most: Duration,
+    pub(super) usual: Duration,
 }
 
 /// What a run has found so far: also what is left when it is interrupted.
@@ -41,20 +40,11 @@ pub(super) struct Place {
 
 /// Everything that a run is told.
 pub(super) struct Run<'r> {
-    pub(super) world: World,
+    pub(super) world: &'r World,
     pub(super) limits: Limits,
     pub(super) seed: u64,
     pub(super) cancel: &'r AtomicBool,
     pub(super) found: &'r Found,
-}
-
-/// Sets this thread's network namespace so that waits end within a run.
-///
-/// # Errors
-/// Without the right to write its sysctls.
-pub(super) fn shorten(retries: u8, fin_timeout: Duration) -> io::Result<()> {
-    fs::write("/proc/sys/net/ipv4/tcp_retries2", retries.to_string())?;
-    fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", fin_timeout.as_secs().to_string())
 }
 
 /// What the one scan of all faults has to do with each.
@@ -76,7 +66,7 @@ impl Run<'_> {
                 let (ready, scanned) = (&ready, &scanned);
                 scope.spawn(move || {
                     if let Err(error) = self.fault(fault, ready, scanned) {
-                        for method in Method::ALL {
+                        for method in self.tried(fault) {
                             self.tell(fault, method, Outcome::LeftOut { why: error.to_string() });
                         }
                     }
@@ -87,7 +77,7 @@ impl Run<'_> {
             thread::sleep(SCAN_AFTER);
             let places = scanned.places.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let asked: Vec<_> = places.into_iter().filter(|place| place.method == Method::Scan).collect();
-            for (fault, outcome) in scan(&asked) {
+            for (fault, outcome) in scene::scan(&asked) {
                 self.tell(fault, Method::Scan, outcome);
             }
             let (done, wake) = &scanned.done;
@@ -116,22 +106,18 @@ impl Run<'_> {
         thread::sleep(Duration::from_millis(jitter(self.seed, fault) % 500));
         let prepared = self.prepare(fault);
         ready.wait();
-        let shut = prepared.and_then(|(network, ends, processes)| {
+        let shut = prepared.and_then(|(scene, ends, processes)| {
             if fault.has_shut_window() {
                 shut_all(&ends)?;
             }
-            Ok((network, ends, processes))
+            Ok((scene, ends, processes))
         });
         ready.wait();
-        let (network, mut ends, mut processes) = shut?;
+        let (scene, mut ends, mut processes) = shut?;
         for end in &ends {
             end.freshen(fault)?;
         }
-        let cut = match (&network, fault) {
-            (Some(network), Fault::Unreachable) => Some(network.unreachable(Direction::Both)?),
-            (Some(network), _) => Some(network.cut(Direction::Both)?),
-            (None, _) => None,
-        };
+        let cut = scene.cut(fault)?;
         let mut frozen = Vec::new();
         let mut guards = Vec::new();
         let since = Instant::now();
@@ -144,20 +130,20 @@ impl Run<'_> {
             }
         }
         for end in &ends {
-            guards.push(end.suffer(fault)?);
+            guards.push(scene::suffer(fault, &end.client, end.server.as_ref())?);
             if fault.is_in_flight() {
                 end.send()?;
             }
-            if network.is_none() {
+            if scene.is_loopback() {
                 let place = Place { fault, method: end.method, local: end.client.local_addr()?, since };
                 scanned.places.lock().unwrap_or_else(PoisonError::into_inner).push(place);
             }
         }
         thread::scope(|scope| {
             for end in &ends {
-                let network = network.as_ref();
+                let scene = &scene;
                 scope.spawn(move || {
-                    if let Some(outcome) = self.observe(fault, end, since, network) {
+                    if let Some(outcome) = self.observe(fault, end, since, scene) {
                         self.tell(fault, end.method, outcome);
                     }
                 });
@@ -179,41 +165,36 @@ impl Run<'_> {
     fn prepare(
         &self,
         fault: Fault,
-    ) -> Result<(Option<Network>, Vec<End>, Vec<Option<Program>>), Box<dyn Error + Send + Sync>> {
-        let network = match fault.needs_router() {
-            true => Some(Network::new()?),
-            false => None,
-        };
-        if let Some(network) = &network {
-            network.left(|| shorten(self.world.platform.retries, self.world.fin_timeout))?;
-        }
+    ) -> Result<(Scene, Vec<End>, Vec<Option<Program>>), Box<dyn Error + Send + Sync>> {
+        let scene = Scene::of(fault, self.world)?;
         let (mut ends, mut processes) = (Vec::new(), Vec::new());
-        for method in Method::ALL {
-            if expected(fault, method, &self.world) != Expected::NotApplicable {
-                let (end, process) = End::new(fault, method, network.as_ref())?;
-                ends.push(end);
-                processes.push(process);
-            }
+        for method in self.tried(fault) {
+            let (end, process) = End::new(fault, method, &scene, self.world)?;
+            ends.push(end);
+            processes.push(process);
         }
-        Ok((network, ends, processes))
+        Ok((scene, ends, processes))
+    }
+
+    /// The methods that have something to look at.
+    fn tried(&self, fault: Fault) -> impl Iterator<Item = Method> {
+        let world = self.world;
+        Method::ALL
+            .into_iter()
+            .filter(move |&method| expected(fault, method, world) != Expected::NotApplicable)
     }
 
     /// What a method notices; `None` where the one scan of all tells.
-    fn observe(&self, fault: Fault, end: &End, since: Instant, network: Option<&Network>) -> Option<Outcome> {
-        let limit = match expected(fault, end.method, &self.world) {
+    fn observe(&self, fault: Fault, end: &End, since: Instant, scene: &Scene) -> Option<Outcome> {
+        let limit = match expected(fault, end.method, self.world) {
             Expected::Within { most, .. } => (most + Duration::from_secs(3)).min(self.limits.most),
             _ => self.limits.never,
         };
         let watch = Watch { since, limit, cancel: self.cancel };
         Some(match (end.method, &end.session) {
             (Method::Scan, _) => {
-                let network = network?;
-                thread::sleep(SCAN_AFTER.saturating_sub(since.elapsed()));
-                let one = Place { fault, method: end.method, local: end.client.local_addr().ok()?, since };
-                network.left(|| Ok(scan(&[one]).pop())).ok().flatten().map_or_else(
-                    || Outcome::LeftOut { why: "the scan found no such connection".to_owned() },
-                    |(_, outcome)| outcome,
-                )
+                let local = end.client.local_addr().ok()?;
+                scene.scan(Place { fault, method: end.method, local, since })?
             }
             (_, Some(session)) => watch.session(session),
             (Method::Poll, _) => watch.poll(&end.client),
@@ -230,38 +211,6 @@ fn shut_all(ends: &[End]) -> io::Result<()> {
         let shutting: Vec<_> = ends.iter().map(|end| scope.spawn(|| end.shut())).collect();
         shutting.into_iter().try_for_each(|shut| shut.join().unwrap_or(Ok(())))
     })
-}
-
-/// Asks the peers of these connections, all in one scan, and tells what it noticed.
-fn scan(ends: &[Place]) -> Vec<(Fault, Outcome)> {
-    let left_out = |why: &dyn std::fmt::Display| {
-        let why = why.to_string();
-        ends.iter().map(|end| (end.fault, Outcome::LeftOut { why: why.clone() })).collect()
-    };
-    let ports = ends.iter().map(|end| format!("local::{}", end.local.port()));
-    let filter = match Filter::parse(ports) {
-        Ok(filter) => filter,
-        Err(error) => return left_out(&error),
-    };
-    let report = match Scan::new().filter(filter).probe(Pace::default()).run() {
-        Ok(report) => report,
-        Err(error) => return left_out(&error),
-    };
-    let findings = report.findings();
-    ends.iter()
-        .map(|end| {
-            let after = end.since.elapsed();
-            let finding = findings.iter().find(|finding| finding.connection.row.local == end.local);
-            let outcome = match finding {
-                None => Outcome::LeftOut { why: "the scan found no such connection".to_owned() },
-                Some(finding) if matches!(finding.verdict, Verdict::Dead | Verdict::Leaked) => {
-                    Outcome::Noticed { after, how: finding.verdict.to_string() }
-                }
-                Some(_) => Outcome::Not { watched: after },
-            };
-            (end.fault, outcome)
-        })
-        .collect()
 }
 
 /// Another number for each fault and seed.

@@ -7,8 +7,10 @@ use comfy_table::{Attribute, Cell as Field, Color, Table};
 
 use super::cell::{Cell, Expected, Mark, Outcome};
 use super::classic::Classic;
+use super::expect::World;
 use super::fault::Fault;
 use super::method::Method;
+use super::scene::{SET, system};
 use crate::terminal::{Terminal, write_table};
 
 /// The matrix needs this many columns; below, there is a list for each fault.
@@ -37,9 +39,8 @@ fn matrix(table: &mut Table, cells: &[Cell], terminal: Terminal) {
     let heading = Method::ALL.map(|method| method.as_str().to_uppercase());
     table.set_header(["FAULT".to_owned()].into_iter().chain(heading));
     for fault in Fault::ALL {
-        let cells = of(cells, fault).map(|cell| {
-            coloured(format!("{}\n{}", measured(cell), range(cell.expected)), cell.mark(), terminal)
-        });
+        let cells = of(cells, fault)
+            .map(|cell| coloured(format!("{}\n{}", measured(cell), beside(cell)), cell.mark(), terminal));
         table.add_row([Field::new(fault.words())].into_iter().chain(cells));
     }
 }
@@ -53,7 +54,7 @@ fn list(table: &mut Table, cells: &[Cell], terminal: Terminal) {
             table.add_row([
                 Field::new(format!("  {}", cell.method.as_str())),
                 coloured(measured(cell), cell.mark(), terminal),
-                Field::new(range(cell.expected)),
+                Field::new(beside(cell)),
                 Field::new(cell.how().unwrap_or_default()),
             ]);
         }
@@ -96,8 +97,13 @@ pub(super) fn measured(cell: &Cell) -> String {
     }
 }
 
+/// What was to be expected, where it was tried.
+pub(super) fn beside(cell: &Cell) -> String {
+    if cell.mark() == Mark::LeftOut { String::new() } else { range(cell.expected) }
+}
+
 /// What was to be expected.
-pub(super) fn range(expected: Expected) -> String {
+fn range(expected: Expected) -> String {
     match expected {
         Expected::Within { most: Duration::ZERO, .. } => "at once".to_owned(),
         Expected::Within { least, most } => format!("{}–{}", seconds(least), seconds(most)),
@@ -138,24 +144,28 @@ pub(super) fn write_classics(
     Ok(())
 }
 
-/// Writes what else there is to know: the kernel, what was left out, what lay outside its range.
-pub(super) fn write_notes(out: &mut impl Write, cells: &[Cell], lateness: Duration) -> io::Result<()> {
-    let kernel = rustix::system::uname();
-    let release = kernel.release().to_string_lossy().into_owned();
+/// Writes what else there is to know: the system, what was left out, what lay outside its range.
+pub(super) fn write_notes(
+    out: &mut impl Write,
+    cells: &[Cell],
+    world: &World,
+    lateness: Duration,
+) -> io::Result<()> {
     writeln!(
         out,
-        "\nMeasured on Linux {release}, tcp_retries2 = 6, tcp_fin_timeout = 6 s; sleeping threads woke up to {} late.",
+        "\nMeasured on {}{SET}; sleeping threads woke up to {} late.",
+        system(),
         seconds(lateness)
     )?;
     for method in Method::ALL {
-        writeln!(out, "  {:14} {}", method.as_str(), method.words())?;
+        writeln!(out, "  {:14} {}", method.as_str(), described(method, world))?;
+    }
+    for (why, names) in left_out(cells) {
+        writeln!(out, "left out: {}: {why}", names.join(", "))?;
     }
     for cell in cells {
-        let name = format!("{} by {}", cell.fault.as_str(), cell.method.as_str());
-        if let (Mark::LeftOut, Some(Outcome::LeftOut { why })) = (cell.mark(), cell.outcomes.first()) {
-            writeln!(out, "left out: {name}: {why}")?;
-        }
         if !cell.is_as_expected() {
+            let name = format!("{} by {}", cell.fault.as_str(), cell.method.as_str());
             writeln!(
                 out,
                 "OUTSIDE its range: {name}: {}, expected {}",
@@ -165,4 +175,43 @@ pub(super) fn write_notes(out: &mut impl Write, cells: &[Cell], lateness: Durati
         }
     }
     Ok(())
+}
+
+/// A method, and why it is not there if so.
+pub(super) fn described(method: Method, world: &World) -> String {
+    let words = method.words(&world.platform);
+    match world.lacks(method) {
+        Some(why) => format!("{words}; not here: {why}"),
+        None => words,
+    }
+}
+
+/// What was left out, each reason once: whole faults by their names, of others the cells.
+fn left_out(cells: &[Cell]) -> Vec<(&str, Vec<String>)> {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for fault in Fault::ALL {
+        let why = |cell: &'_ Cell| match (cell.mark(), cell.outcomes.first()) {
+            (Mark::LeftOut, Some(Outcome::LeftOut { why })) => Some(why.clone()),
+            _ => None,
+        };
+        let tried: Vec<_> = of(cells, fault).filter(|cell| cell.mark() != Mark::NotApplicable).collect();
+        let whole = tried.windows(2).all(|two| why(two[0]) == why(two[1]));
+        for cell in tried {
+            let Some(Outcome::LeftOut { why }) =
+                cell.outcomes.first().filter(|_| cell.mark() == Mark::LeftOut)
+            else {
+                continue;
+            };
+            let name = match whole {
+                true => fault.as_str().to_owned(),
+                false => format!("{} by {}", fault.as_str(), cell.method.as_str()),
+            };
+            match reasons.iter_mut().find(|(reason, _)| reason == why) {
+                Some((_, names)) if names.contains(&name) => {}
+                Some((_, names)) => names.push(name),
+                None => reasons.push((why, vec![name])),
+            }
+        }
+    }
+    reasons
 }

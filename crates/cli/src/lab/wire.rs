@@ -6,21 +6,8 @@ use std::time::Duration;
 
 use deadpeer_lab::{Capture, Segment};
 
-use super::fault::Fault;
-use super::method::Method;
+use super::html::Passed;
 use super::run::Place;
-
-/// A segment of one cell's connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Passed {
-    pub(super) fault: Fault,
-    pub(super) method: Method,
-    /// Since the fault.
-    pub(super) after: Duration,
-    /// Whether our end sent it; else it came, whether it was heard or not.
-    pub(super) ours: bool,
-    pub(super) segment: Segment,
-}
 
 /// Captures until told to stop. Filling windows passes gigabytes: only what is small is kept.
 pub(super) fn capture(stop: &AtomicBool) -> Vec<Segment> {
@@ -52,7 +39,9 @@ pub(super) fn assign(segments: &[Segment], places: &[Place]) -> Vec<Passed> {
                     method: place.method,
                     after,
                     ours,
-                    segment: *segment,
+                    data: segment.data,
+                    fin: segment.fin,
+                    rst: segment.rst,
                 });
             }
         }
@@ -65,6 +54,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::lab::fault::Fault;
+    use crate::lab::method::Method;
 
     #[test]
     fn segments_find_their_connection_and_their_direction() {

@@ -6,14 +6,17 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
 use deadpeer_core::{Platform, Policy};
 use deadpeer_hub::{Config, Event, Gateway, GatewayConfig, Server, ServerConfig};
+#[cfg(target_os = "linux")]
 use deadpeer_lab::{Direction, Network, Place, isolated};
 use socket2::SockRef;
 
 use crate::common::{DETECT, DONE, Events, SOON, arrived, config, word};
 
 /// Beyond the promise: the loop's tick, and a machine that does other things as well.
+#[cfg(target_os = "linux")]
 const LATE: Duration = Duration::from_millis(700);
 
 fn gateway(listen: &str, server: SocketAddr, config: Config) -> (Gateway, Events) {
@@ -161,29 +164,34 @@ fn who_reads_slowly_lives_and_costs_little() {
     way.is_empty_soon();
 }
 
-#[test]
-fn an_end_that_is_not_the_end_of_the_data_is_a_reset() {
-    let way = Way::new();
-    // The target dies.
-    let (mut program, accepted) = way.connect();
-    SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(accepted);
-    assert!(is_reset(&mut program));
-    assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("plain-lost", "left"));
-    // The program dies.
-    let (program, mut accepted) = way.connect();
-    SockRef::from(&program).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(program);
-    assert!(is_reset(&mut accepted));
-    assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("left", "plain-lost"));
-    // The server is stopped.
-    let (mut program, mut accepted) = way.connect();
-    way.gateway.1.find(arrived);
-    let Way { server, gateway, .. } = way;
-    server.0.stop(DONE).unwrap();
-    assert!(is_reset(&mut program) && is_reset(&mut accepted));
-    assert_eq!(gateway.1.find(word), "left");
-    gateway.0.stop(DONE).unwrap();
+mod not_on_wine {
+    use super::*;
+
+    /// Wine 8 turns a reset into an end of file.
+    #[test]
+    fn an_end_that_is_not_the_end_of_the_data_is_a_reset() {
+        let way = Way::new();
+        // The target dies.
+        let (mut program, accepted) = way.connect();
+        SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(accepted);
+        assert!(is_reset(&mut program));
+        assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("plain-lost", "left"));
+        // The program dies.
+        let (program, mut accepted) = way.connect();
+        SockRef::from(&program).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(program);
+        assert!(is_reset(&mut accepted));
+        assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("left", "plain-lost"));
+        // The server is stopped.
+        let (mut program, mut accepted) = way.connect();
+        way.gateway.1.find(arrived);
+        let Way { server, gateway, .. } = way;
+        server.0.stop(DONE).unwrap();
+        assert!(is_reset(&mut program) && is_reset(&mut accepted));
+        assert_eq!(gateway.1.find(word), "left");
+        gateway.0.stop(DONE).unwrap();
+    }
 }
 
 #[test]
@@ -201,6 +209,7 @@ fn a_place_that_is_not_there_ends_the_program_s_connection() {
     assert_eq!(gateway.1.find(word), "unreachable");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
     // What the kernel can promise for the plain side (whole seconds).
@@ -252,6 +261,7 @@ fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
     }));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_way_that_falls_silent_under_load_ends_both_connections_in_time() {
     // For the side whose session is not read while its program takes nothing: only the kernel hears there.

@@ -80,6 +80,7 @@ pub(crate) fn serve(listen: &str, config: Config) -> (Server, Events) {
     (server, Events(events))
 }
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "its faults are Linux'"))]
 pub(crate) fn connect(server: SocketAddr, id: &str) -> (Client, Events) {
     let (tell, events) = sync_channel(1_024);
     let mut config = config();

@@ -1,9 +1,9 @@
-//! Servers, clients and gateways on real sockets, and with real faults.
-#![cfg(target_os = "linux")]
+//! Servers, clients and gateways on real sockets and, on Linux, with real faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod carried;
 mod common;
+#[cfg(target_os = "linux")]
 mod faults;
 mod rude;
 mod secret;

@@ -4,13 +4,14 @@
 //! or [unknown](deadpeer_core::Why::NotOnThisKernel). Nothing goes by version numbers.
 
 mod ioctl;
+pub mod process;
 pub mod registry;
+mod release;
 pub mod settings;
 pub mod sockopt;
 pub mod stream;
 pub mod tcp_info;
 pub mod wait;
-mod wine;
 
 pub use registry::platform;
-pub use wine::is_wine;
+pub use release::{is_wine, release};

@@ -1,0 +1,196 @@
+//! Where faults happen, and how: Linux' loopback and routers, in namespaces of the lab's own.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use deadpeer::Verdict;
+use deadpeer::host::{Filter, Namespace, Pace, Scan};
+use deadpeer_lab::{Cut, Deaf, Direction, Loopback, Network, Pair, Program, deafen, release};
+
+use super::cell::Outcome;
+use super::expect::{SCAN_AFTER, World};
+use super::fault::Fault;
+use super::method::lacking;
+use super::run::{Limits, Place};
+use crate::alone::Alone;
+use crate::exit::Ended;
+use crate::signals;
+
+const ALONE: Alone = Alone { name: "lab", inside: "DEADPEER_LAB_INSIDE" };
+const RETRIES: u8 = 6;
+const FIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// What the lab has set, for its reports.
+pub(super) const SET: &str = ", tcp_retries2 = 6, tcp_fin_timeout = 6 s";
+
+/// Runs `lab` in a network namespace of its own.
+pub(super) fn alone(lab: impl FnOnce() -> Result<Ended, Box<dyn Error>>) -> Result<Ended, Box<dyn Error>> {
+    if ALONE.is_inside() {
+        Loopback::up()?;
+        return lab();
+    }
+    // Ctrl-C reaches both; the one inside prints what it has and ends.
+    let _cancel = signals::cancel()?;
+    ALONE.run_again(|error| {
+        format!(
+            "the lab needs a network namespace of its own ({error}): allow user namespaces, or run it as root"
+        )
+    })
+}
+
+/// Sets this namespace up, and tells what is to be expected in it.
+pub(super) fn world() -> Result<World, Box<dyn Error>> {
+    shorten(RETRIES, FIN_TIMEOUT)?;
+    let platform = *Namespace::current()?.platform();
+    Ok(World {
+        lacks: lacking(&platform)?,
+        platform,
+        fin_timeout: Some(FIN_TIMEOUT),
+        outage: Duration::from_millis(700),
+    })
+}
+
+/// Sets this thread's network namespace so that waits end within a run.
+///
+/// # Errors
+/// Without the right to write its sysctls.
+fn shorten(retries: u8, fin_timeout: Duration) -> io::Result<()> {
+    fs::write("/proc/sys/net/ipv4/tcp_retries2", retries.to_string())?;
+    fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", fin_timeout.as_secs().to_string())
+}
+
+pub(super) fn limits(full: bool) -> Limits {
+    let seconds = Duration::from_secs;
+    let usual = seconds(if full { 80 } else { 32 });
+    Limits { never: seconds(12), most: seconds(if full { 100 } else { 45 }), usual }
+}
+
+/// The system that was measured.
+pub(super) fn system() -> String {
+    format!("Linux {}", release())
+}
+
+/// The connections of one fault, and what lies between their ends.
+pub(super) struct Scene {
+    network: Option<Network>,
+}
+
+impl Scene {
+    /// Loopback, or three hosts.
+    pub(super) fn of(fault: Fault, world: &World) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let network = match fault.needs_router() {
+            true => Some(Network::new()?),
+            false => None,
+        };
+        if let Some(network) = &network {
+            network.left(|| shorten(world.platform.retries, FIN_TIMEOUT))?;
+        }
+        Ok(Self { network })
+    }
+
+    /// A connection: our end, and the peer's.
+    pub(super) fn pair(&self) -> io::Result<(TcpStream, TcpStream)> {
+        let Pair { client, server } = match &self.network {
+            Some(network) => Pair::across(network, Network::RIGHT_V4[0].into())?,
+            None => Pair::loopback()?,
+        };
+        Ok((client, server))
+    }
+
+    /// Whether all is on loopback, where one scan sees all connections.
+    pub(super) const fn is_loopback(&self) -> bool {
+        self.network.is_none()
+    }
+
+    /// A fault of the path, until what is returned is dropped.
+    pub(super) fn cut(&self, fault: Fault) -> io::Result<Option<Cut<'_>>> {
+        match (&self.network, fault) {
+            (Some(network), Fault::Unreachable) => network.unreachable(Direction::Both).map(Some),
+            (Some(network), _) => network.cut(Direction::Both).map(Some),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Scans one connection across the router.
+    pub(super) fn scan(&self, place: Place) -> Option<Outcome> {
+        let network = self.network.as_ref()?;
+        thread::sleep(SCAN_AFTER.saturating_sub(place.since.elapsed()));
+        Some(network.left(|| Ok(scan(&[place]).pop())).ok().flatten().map_or_else(
+            || Outcome::LeftOut { why: "the scan found no such connection".to_owned() },
+            |(_, outcome)| outcome,
+        ))
+    }
+}
+
+/// Applies a fault of the ends, until what is returned is dropped.
+pub(super) fn suffer<'e>(
+    fault: Fault,
+    ours: &'e TcpStream,
+    theirs: Option<&'e TcpStream>,
+) -> io::Result<Vec<Deaf<'e>>> {
+    match (fault, theirs) {
+        (Fault::Silent | Fault::SilentInFlight | Fault::ShutThenSilent | Fault::Outage, Some(theirs)) => {
+            Ok(vec![deafen(ours)?, deafen(theirs)?])
+        }
+        (Fault::OneWay, _) => Ok(vec![deafen(ours)?]),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Lets the peer's end go with a reset that we do not hear.
+pub(super) fn forget(
+    ours: &TcpStream,
+    theirs: Option<TcpStream>,
+    process: Option<&mut Program>,
+) -> io::Result<()> {
+    let deaf = deafen(ours)?;
+    if let Some(theirs) = theirs {
+        socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO))?;
+    }
+    if let Some(process) = process {
+        process.kill()?;
+        process.wait()?;
+    }
+    drop(deaf);
+    Ok(())
+}
+
+/// Lets the hosts of both ends die, until what is returned is dropped.
+pub(super) fn sever(pair: &Pair) -> io::Result<impl Sized + '_> {
+    pair.sever()
+}
+
+/// Asks the peers of these connections, all in one scan, and tells what it noticed.
+pub(super) fn scan(ends: &[Place]) -> Vec<(Fault, Outcome)> {
+    let left_out = |why: &dyn std::fmt::Display| {
+        let why = why.to_string();
+        ends.iter().map(|end| (end.fault, Outcome::LeftOut { why: why.clone() })).collect()
+    };
+    let ports = ends.iter().map(|end| format!("local::{}", end.local.port()));
+    let filter = match Filter::parse(ports) {
+        Ok(filter) => filter,
+        Err(error) => return left_out(&error),
+    };
+    let report = match Scan::new().filter(filter).probe(Pace::default()).run() {
+        Ok(report) => report,
+        Err(error) => return left_out(&error),
+    };
+    let findings = report.findings();
+    ends.iter()
+        .map(|end| {
+            let after = end.since.elapsed();
+            let finding = findings.iter().find(|finding| finding.connection.row.local == end.local);
+            let outcome = match finding {
+                None => Outcome::LeftOut { why: "the scan found no such connection".to_owned() },
+                Some(finding) if matches!(finding.verdict, Verdict::Dead | Verdict::Leaked) => {
+                    Outcome::Noticed { after, how: finding.verdict.to_string() }
+                }
+                Some(_) => Outcome::Not { watched: after },
+            };
+            (end.fault, outcome)
+        })
+        .collect()
+}
