@@ -71,6 +71,19 @@ impl Served {
         (entries("fd").count(), entries("task").map(name).filter(|name| !name.starts_with("tokio")).count())
     }
 
+    /// It holds so much again; the last answer about its status may still be on its way out.
+    pub(crate) fn until_held_is(&self, before: (usize, usize)) {
+        let until = Instant::now() + SOON;
+        while self.held() != before {
+            assert!(
+                Instant::now() < until,
+                "descriptors or threads are left: {:?} of {before:?}",
+                self.held()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Kilobytes of memory that it has had at most.
     pub(crate) fn peak(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.program.id())).unwrap();

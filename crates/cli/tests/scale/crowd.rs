@@ -43,7 +43,7 @@ fn of_15_000_sessions_1_000_fall_silent_and_exactly_those_are_told_in_time() {
 
         drop(swarm);
         served.until_metric_is("deadpeer_connections", 0.0);
-        assert_eq!(served.held(), before, "descriptors or threads are left");
+        served.until_held_is(before);
         assert_eq!(served.metric("deadpeer_untold_events_total"), 0.0);
     });
 }
