@@ -3,8 +3,9 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::facts::{Hop, TcpState, Tries};
+use crate::facts::{Hop, TcpState};
 use crate::known::Why;
+use crate::silence::Tries;
 use crate::text::Span;
 
 /// One piece of evidence. `Display` gives the sentence and [`Evidence::figures`] the numbers in it, so that

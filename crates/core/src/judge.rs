@@ -3,8 +3,9 @@
 use core::time::Duration;
 
 use crate::evidence::Evidence;
-use crate::facts::{Answer, Asked, Facts, Hop, Others, Path, Silence, TcpState, Tries};
+use crate::facts::{Answer, Asked, Facts, Hop, Others, Path, TcpState};
 use crate::known::Known;
+use crate::silence::{Silence, Tries};
 use crate::verdict::{Cause, Judgement, Verdict};
 
 /// The thresholds of the rules, so that no number hides in them.

@@ -54,6 +54,7 @@ mod reconnect;
 mod retransmission;
 pub mod roster;
 mod settings;
+mod silence;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -64,7 +65,7 @@ mod verdict;
 pub use concern::{Concern, concerns};
 pub use detection::{Bound, Detection, detection};
 pub use evidence::{Evidence, Figure};
-pub use facts::{AcceptQueue, Answer, Asked, Facts, Hop, Others, Path, Silence, TcpState, Timer, Tries};
+pub use facts::{AcceptQueue, Answer, Asked, Facts, Hop, Others, Path, TcpState, Timer};
 pub use heartbeat::{Beat, Heartbeat, Timing, TimingError};
 pub use instant::Instant;
 pub use judge::{Rules, judge};
@@ -80,5 +81,6 @@ pub use reconnect::{Reconnect, Return};
 pub use retransmission::Backoff;
 pub use roster::{Roster, Slot};
 pub use settings::{Keepalive, OutOfRange, Set, Settings};
+pub use silence::{Silence, Tries};
 pub use text::{BadUnit, BytesPerDay, Span};
 pub use verdict::{Cause, Judgement, Verdict};

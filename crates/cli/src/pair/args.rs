@@ -121,7 +121,7 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub beat_every: Option<Duration>,
     /// Give up after so many tries in a row that failed [default: never].
-    #[arg(long, value_name = "N", conflicts_with = "listen")]
+    #[arg(long, value_name = "N", conflicts_with = "listen", value_parser = clap::value_parser!(u32).range(1..))]
     pub tries: Option<u32>,
     /// Listen where others can reach it: what they send there is not encrypted.
     #[arg(long, requires = "listen")]

@@ -84,7 +84,8 @@ fn carry(
 /// Keeps one session up.
 fn stay(args: &Connect, config: Config, tls: Option<ClientTls>) -> Result<Ended, Box<dyn Error>> {
     let mut returning = Return::default();
-    returning.tries = args.tries;
+    // The last of them may not fail.
+    returning.tries = args.tries.map(|tries| tries.saturating_sub(1));
     let mut client = ClientConfig::new(args.server.clone(), config);
     client.tls = tls;
     client.returning = returning;

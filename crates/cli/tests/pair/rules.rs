@@ -51,6 +51,16 @@ fn what_is_unsafe_or_impossible_is_refused_with_a_reason() {
 }
 
 #[test]
+fn so_many_tries_are_that_many() {
+    for tries in ["1", "2"] {
+        let output =
+            deadpeer().args(["connect", "127.0.0.1:1", "--json", "--tries", tries]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.matches(r#""event":"refused""#).count().to_string(), tries, "{text}");
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_said() {
     let mut first = Told::start(&["serve", "--json", "--listen", "0"]);
     let taken = first.next("listening")["address"].as_str().unwrap().to_owned();
@@ -126,7 +136,7 @@ fn a_reader_that_goes_away_ends_it_well() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let address = line["address"].as_str().unwrap();
     // The next event finds nobody to be told to: `serve` says goodbye and ends.
-    let left = deadpeer().args(["connect", address, "--json", "--tries", "0"]).output().unwrap();
+    let left = deadpeer().args(["connect", address, "--json", "--tries", "1"]).output().unwrap();
     assert_eq!(left.status.code(), Some(1));
     let output = running.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
