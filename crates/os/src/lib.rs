@@ -12,6 +12,7 @@
 //! - `wait`: waiting for a socket or for another thread;
 //! - `platform`: the system's defaults.
 
+mod option;
 mod settings;
 mod socket;
 mod stream;

@@ -2,14 +2,14 @@
 
 pub use crate::unix::sockopt::{Name, get, get_bytes, set};
 
-crate::unix::sockopt::names! {
+crate::option::names! {
     SO_KEEPALIVE = libc::SOL_SOCKET, libc::SO_KEEPALIVE;
     TCP_KEEPINTVL = libc::IPPROTO_TCP, libc::TCP_KEEPINTVL;
     TCP_KEEPCNT = libc::IPPROTO_TCP, libc::TCP_KEEPCNT;
 }
 
 #[cfg(target_os = "macos")]
-crate::unix::sockopt::names! {
+crate::option::names! {
     // The idle time; elsewhere TCP_KEEPIDLE.
     TCP_KEEPALIVE = libc::IPPROTO_TCP, libc::TCP_KEEPALIVE;
     // Not TCP_CONNECTIONTIMEOUT (0x20), which is for connect() only. libc does not know it yet.
@@ -19,7 +19,7 @@ crate::unix::sockopt::names! {
 }
 
 #[cfg(target_os = "freebsd")]
-crate::unix::sockopt::names! {
+crate::option::names! {
     TCP_KEEPIDLE = libc::IPPROTO_TCP, libc::TCP_KEEPIDLE;
     TCP_MAXUNACKTIME = libc::IPPROTO_TCP, libc::TCP_MAXUNACKTIME;
     TCP_INFO = libc::IPPROTO_TCP, libc::TCP_INFO;

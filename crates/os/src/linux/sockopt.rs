@@ -2,7 +2,7 @@
 
 pub use crate::unix::sockopt::{Name, get, get_bytes, set};
 
-crate::unix::sockopt::names! {
+crate::option::names! {
     SO_REUSEADDR = libc::SOL_SOCKET, libc::SO_REUSEADDR;
     SO_KEEPALIVE = libc::SOL_SOCKET, libc::SO_KEEPALIVE;
     SO_ATTACH_FILTER = libc::SOL_SOCKET, libc::SO_ATTACH_FILTER;

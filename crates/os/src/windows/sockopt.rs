@@ -5,29 +5,8 @@ use std::os::windows::io::{AsRawSocket, BorrowedSocket};
 
 use windows_sys::Win32::Networking::WinSock as ws;
 
-/// An option: its level, its number, and its name for messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Name {
-    level: i32,
-    number: i32,
-    name: &'static str,
-}
-
-impl Name {
-    /// Its name, `TCP_KEEPIDLE`.
-    pub const fn as_str(self) -> &'static str {
-        self.name
-    }
-}
-
-macro_rules! names {
-    ($($name:ident = $level:expr, $number:expr;)*) => {
-        $(
-            #[doc = concat!("`", stringify!($name), "`")]
-            pub const $name: Name = Name { level: $level, number: $number, name: stringify!($name) };
-        )*
-    };
-}
+pub use crate::option::Name;
+use crate::option::names;
 
 names! {
     SO_KEEPALIVE = ws::SOL_SOCKET, ws::SO_KEEPALIVE;
