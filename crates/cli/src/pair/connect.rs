@@ -68,14 +68,7 @@ fn carry(
     let mut teller = Teller::new(args.json, None);
     let address = gateway.address();
     let text = format!("listening on {address} for {}: a dead side is told within {promise}", args.server);
-    let mut told = teller.listening(address, &text);
-    while told.is_ok() && !cancel.load(Relaxed) {
-        told = match events.recv_timeout(NAP) {
-            Ok(event) => teller.tell(&event),
-            Err(RecvTimeoutError::Timeout) => teller.sum_up_refusals(),
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
-    }
+    let told = teller.listening(address, &text).and_then(|()| teller.follow(&events, &cancel, || {}));
     gateway.stop(DONE)?;
     unless_closed(told)?;
     Ok(Ended::Well)

@@ -3,8 +3,7 @@
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::sync_channel;
 
 use deadpeer::Span;
 use deadpeer_hub::{Limits, Server, ServerConfig, ServerTls};
@@ -12,7 +11,7 @@ use deadpeer_hub::{Limits, Server, ServerConfig, ServerTls};
 use super::args::{LimitArgs, Serve};
 use super::status::Status;
 use super::tell::Teller;
-use super::{EVENTS, NAP, RESTARTING, config, plain_side, reachable_by_others};
+use super::{EVENTS, RESTARTING, config, plain_side, reachable_by_others};
 use crate::exit::{Ended, unless_closed};
 use crate::signals;
 
@@ -69,20 +68,16 @@ pub(crate) fn run(args: &Serve) -> Result<Ended, Box<dyn Error>> {
     if let Some(status) = &status {
         text.push_str(&format!("; status at http://{}", status.address()));
     }
-    let mut told = teller.listening(server.address(), &text);
     let mut untold = 0;
-    while told.is_ok() && !cancel.load(Relaxed) {
-        told = match events.recv_timeout(NAP) {
-            Ok(event) => teller.tell(&event),
-            Err(RecvTimeoutError::Timeout) => teller.sum_up_refusals(),
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
+    let complain = || {
         let now = server.counters().untold;
         if now != untold {
             untold = now;
             eprintln!("deadpeer: {now} events were not told: whoever reads them is too slow");
         }
-    }
+    };
+    let told = teller.listening(server.address(), &text);
+    let told = told.and_then(|()| teller.follow(&events, &cancel, complain));
     drop(status);
     // The status thread has ended, so this is the last one; if it is not, dropping says goodbye as well.
     if let Some(server) = Arc::into_inner(server) {

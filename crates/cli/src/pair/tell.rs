@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use deadpeer::{PeerLost, Span};
@@ -9,6 +11,7 @@ use deadpeer_hub::{Ending, Event};
 use indicatif::ProgressBar;
 use jiff::{Timestamp, Zoned};
 
+use super::NAP;
 use crate::scan::json::SCHEMA;
 use crate::scan::json::object::{Value, object};
 use crate::terminal::Terminal;
@@ -79,8 +82,26 @@ impl Teller {
         self.line(&text)
     }
 
+    /// Tells what happens until `cancelled`, or nobody tells any more. `meanwhile` is done now and then.
+    pub(super) fn follow(
+        &mut self,
+        events: &Receiver<Event>,
+        cancelled: &AtomicBool,
+        mut meanwhile: impl FnMut(),
+    ) -> io::Result<()> {
+        while !cancelled.load(Relaxed) {
+            match events.recv_timeout(NAP) {
+                Ok(event) => self.tell(&event)?,
+                Err(RecvTimeoutError::Timeout) => self.sum_up_refusals()?,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            meanwhile();
+        }
+        Ok(())
+    }
+
     /// Tells, a second later, how many refusals were not told. To be called now and then.
-    pub(super) fn sum_up_refusals(&mut self) -> io::Result<()> {
+    fn sum_up_refusals(&mut self) -> io::Result<()> {
         if self.second.elapsed() < Duration::from_secs(1) {
             return Ok(());
         }
