@@ -209,14 +209,51 @@ fn a_place_that_is_not_there_ends_the_program_s_connection() {
     assert_eq!(gateway.1.find(word), "unreachable");
 }
 
+/// What the kernel can promise where there is no heartbeat (whole seconds).
 #[cfg(target_os = "linux")]
-#[test]
-fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
-    // What the kernel can promise for the plain side (whole seconds).
-    const KERNEL: Duration = Duration::from_secs(6);
+const KERNEL: Duration = Duration::from_secs(6);
+
+/// With kernel settings that keep [`KERNEL`] and spare who takes nothing.
+#[cfg(target_os = "linux")]
+fn protected() -> Config {
     let kernel = Policy::detect(KERNEL).survive(Duration::from_secs(1)).slow_readers(true).build().unwrap();
     let mut config = config();
     config.settings = Some(kernel.plan(&Platform::linux()).unwrap().settings);
+    config
+}
+
+/// A program and its gateway on the left, the target on the right, and the server with it or on the router between
+/// them.
+#[cfg(target_os = "linux")]
+struct Hosts {
+    program: TcpStream,
+    accepted: TcpStream,
+    gateway: (Gateway, Events),
+    server: (Server, Events),
+    network: Network,
+}
+
+#[cfg(target_os = "linux")]
+impl Hosts {
+    fn new(place: Place, config: Config) -> Self {
+        let network = Network::new().unwrap();
+        let right = Network::RIGHT_V4[0];
+        let target = network.right(|| TcpListener::bind((right, 5432))).unwrap();
+        let forward = target.local_addr().unwrap();
+        let listen = if place == Place::Right { format!("{right}:7433") } else { "10.99.1.1:7433".into() };
+        let server = network.run(place, || Ok(server(&listen, forward, config.clone()))).unwrap();
+        let far = server.0.address();
+        let gateway = network.left(|| Ok(gateway("127.0.0.1:0", far, config))).unwrap();
+        let program = network.left(|| Ok(program(gateway.0.address()))).unwrap();
+        let (accepted, _) = target.accept().unwrap();
+        accepted.set_read_timeout(Some(SOON)).unwrap();
+        Self { program, accepted, gateway, server, network }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
     let cases = [
         ("the way", Place::Right, false, DETECT),
         ("the target", Place::Router, false, KERNEL),
@@ -225,23 +262,15 @@ fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
     ];
     isolated!(|| thread::scope(|scope| {
         for (silent, place, speaks, within) in cases {
-            let config = config.clone();
             scope.spawn(move || {
-                let network = Network::new().unwrap();
-                // The program and its gateway on the left, the target on the right, and the server with it or
-                // on the router between them.
-                let right = Network::RIGHT_V4[0];
-                let target = network.right(|| TcpListener::bind((right, 5432))).unwrap();
-                let forward = target.local_addr().unwrap();
-                let listen =
-                    if place == Place::Right { format!("{right}:7433") } else { "10.99.1.1:7433".into() };
-                let (server, _told) =
-                    network.run(place, || Ok(server(&listen, forward, config.clone()))).unwrap();
-                let far = server.address();
-                let (gateway, events) = network.left(|| Ok(gateway("127.0.0.1:0", far, config))).unwrap();
-                let mut program = network.left(|| Ok(program(gateway.address()))).unwrap();
-                let (mut accepted, _) = target.accept().unwrap();
-                accepted.set_read_timeout(Some(SOON)).unwrap();
+                let hosts = Hosts::new(place, protected());
+                let Hosts {
+                    mut program,
+                    mut accepted,
+                    gateway: (_gateway, events),
+                    server: _server,
+                    network,
+                } = hosts;
                 program.write_all(b"hello").unwrap();
                 accepted.read_exact(&mut [0; 5]).unwrap();
                 let cut = network.unreachable(Direction::Both).unwrap();
@@ -264,28 +293,20 @@ fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_way_that_falls_silent_under_load_ends_both_connections_in_time() {
-    // For the side whose session is not read while its program takes nothing: only the kernel hears there.
-    const KERNEL: Duration = Duration::from_secs(6);
-    let kernel = Policy::detect(KERNEL).survive(Duration::from_secs(1)).slow_readers(true).build().unwrap();
-    let mut config = config();
-    config.settings = Some(kernel.plan(&Platform::linux()).unwrap().settings);
+    // Of the side whose session is not read while its program takes nothing only the kernel hears.
     isolated!(|| thread::scope(|scope| {
         for (name, target_reads, within) in
             [("data in flight", true, DETECT), ("a shut window", false, KERNEL)]
         {
-            let config = config.clone();
             scope.spawn(move || {
-                let network = Network::new().unwrap();
-                let right = Network::RIGHT_V4[0];
-                let target = network.right(|| TcpListener::bind((right, 5432))).unwrap();
-                let forward = target.local_addr().unwrap();
-                let (server, there) =
-                    network.right(|| Ok(server(&format!("{right}:7433"), forward, config.clone()))).unwrap();
-                let far = server.address();
-                let (gateway, here) = network.left(|| Ok(gateway("127.0.0.1:0", far, config))).unwrap();
-                let mut program = network.left(|| Ok(program(gateway.address()))).unwrap();
-                let (mut accepted, _) = target.accept().unwrap();
-                accepted.set_read_timeout(Some(SOON)).unwrap();
+                let hosts = Hosts::new(Place::Right, protected());
+                let Hosts {
+                    mut program,
+                    mut accepted,
+                    gateway: (_gateway, here),
+                    server: (_server, there),
+                    network,
+                } = hosts;
                 let mut talker = program.try_clone().unwrap();
                 talker.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
                 let talks = thread::spawn(move || while talker.write(&[7; 65_536]).is_ok() {});
