@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use deadpeer::session::seed;
 use deadpeer_core::protocol::Bye;
 use deadpeer_core::{Reconnect, Return};
 
-use crate::clock::seed;
 use crate::config::Config;
 use crate::crew::{Crew, Hand};
 use crate::event::{Ending, Event, Refusal};

@@ -37,9 +37,3 @@ pub(crate) const fn seconds(now: Instant) -> u32 {
 const fn since_origin(now: Instant) -> Duration {
     now.since(Instant::from_origin(Duration::ZERO))
 }
-
-/// Another one for each run: a thousand servers must not beat in step.
-pub(crate) fn seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
-}

@@ -149,8 +149,7 @@ impl Porter {
             Some(Ok(places)) => places,
             Some(Err(error)) => {
                 self.refuse(socket);
-                self.shared.release(address.ip());
-                return self.shared.tell(Event::Refused { address, why: Refusal::Unreachable(error) });
+                return self.shared.turn_away(address, Refusal::Unreachable(error));
             }
         };
         let hand = &self.hands[self.next % self.hands.len()];

@@ -2,17 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use deadpeer_core::protocol::Bye;
 
 use crate::config::Config;
-use crate::crew::Crew;
-use crate::door::Door;
 use crate::event::Event;
-use crate::place::{Lookup, Place};
-use crate::shared::{Counters, SessionStatus, Shared, without_waiting};
+use crate::hub::Hub;
+use crate::place::Place;
+use crate::shared::{Counters, SessionStatus};
 use crate::tls::ClientTls;
 use crate::worker::Role;
 
@@ -39,11 +37,7 @@ impl GatewayConfig {
 
 /// A running gateway: for each connection that it accepts, it opens a session to the server.
 #[derive(Debug)]
-pub struct Gateway {
-    door: Door,
-    crew: Crew,
-    shared: Arc<Shared>,
-}
+pub struct Gateway(Hub);
 
 impl Gateway {
     /// Listens and carries, in threads of its own; events as in [`Server::start`](crate::Server::start).
@@ -52,34 +46,29 @@ impl Gateway {
     /// Of the system: the address is taken or not this host's, or there are no descriptors.
     pub fn start(config: GatewayConfig, events: SyncSender<Event>) -> io::Result<Self> {
         let GatewayConfig { listen, server, tls, config } = config;
-        let shared = Arc::new(Shared::new(config, without_waiting(events)));
-        let crew = Crew::start(&shared, &Role::Gateway { tls }, crate::clock::seed())?;
-        let place = Some(Lookup::new(server));
-        let door = Door::open(listen, Arc::clone(&shared), crew.hands.clone(), place, false)?;
-        Ok(Self { door, crew, shared })
+        Hub::start(listen, &Role::Gateway { tls }, Some(server), false, config, events).map(Self)
     }
 
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
-        self.door.address
+        self.0.address()
     }
 
     /// What it carries.
     pub fn sessions(&self) -> Vec<SessionStatus> {
-        self.crew.report()
+        self.0.sessions()
     }
 
     /// What has happened.
     pub fn counters(&self) -> Counters {
-        self.shared.counters()
+        self.0.counters()
     }
 
     /// As [`Server::stop`](crate::Server::stop). Connections that are still carried end by a reset.
     ///
     /// # Errors
     /// Why a loop had ended before.
-    pub fn stop(mut self, bye: Bye) -> io::Result<()> {
-        self.door.close();
-        self.crew.stop(bye)
+    pub fn stop(self, bye: Bye) -> io::Result<()> {
+        self.0.stop(bye)
     }
 }

@@ -22,6 +22,7 @@ mod crew;
 mod door;
 mod event;
 mod gateway;
+mod hub;
 mod place;
 mod server;
 mod shared;

@@ -2,17 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use deadpeer_core::protocol::Bye;
 
 use crate::config::Config;
-use crate::crew::Crew;
-use crate::door::Door;
 use crate::event::Event;
-use crate::place::{Lookup, Place};
-use crate::shared::{Counters, SessionStatus, Shared, without_waiting};
+use crate::hub::Hub;
+use crate::place::Place;
+use crate::shared::{Counters, SessionStatus};
 use crate::tls::ServerTls;
 use crate::worker::Role;
 
@@ -65,11 +63,7 @@ impl ServerConfig {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Server {
-    door: Door,
-    crew: Crew,
-    shared: Arc<Shared>,
-}
+pub struct Server(Hub);
 
 impl Server {
     /// Listens and serves, in threads of its own. What happens is told to `events`, without waiting: what finds
@@ -79,36 +73,31 @@ impl Server {
     /// Of the system: the address is taken or not this host's, or there are no descriptors.
     pub fn start(config: ServerConfig, events: SyncSender<Event>) -> io::Result<Self> {
         let ServerConfig { listen, forward, tls, config } = config;
-        let shared = Arc::new(Shared::new(config, without_waiting(events)));
-        let encrypted = tls.is_some();
+        let greets = tls.is_none();
         let role = Role::Server { tls, joined: forward.is_some() };
-        let crew = Crew::start(&shared, &role, crate::clock::seed())?;
-        let place = forward.map(Lookup::new);
-        let door = Door::open(listen, Arc::clone(&shared), crew.hands.clone(), place, !encrypted)?;
-        Ok(Self { door, crew, shared })
+        Hub::start(listen, &role, forward, greets, config, events).map(Self)
     }
 
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
-        self.door.address
+        self.0.address()
     }
 
     /// Who is here.
     pub fn sessions(&self) -> Vec<SessionStatus> {
-        self.crew.report()
+        self.0.sessions()
     }
 
     /// What has happened.
     pub fn counters(&self) -> Counters {
-        self.shared.counters()
+        self.0.counters()
     }
 
     /// Accepts nobody any more, says goodbye to everybody, and waits for theirs, a second at most.
     ///
     /// # Errors
     /// Why a loop had ended before.
-    pub fn stop(mut self, bye: Bye) -> io::Result<()> {
-        self.door.close();
-        self.crew.stop(bye)
+    pub fn stop(self, bye: Bye) -> io::Result<()> {
+        self.0.stop(bye)
     }
 }

@@ -152,6 +152,12 @@ impl Shared {
         Ok(())
     }
 
+    /// One that was admitted, and never became a session.
+    pub(crate) fn turn_away(&self, address: SocketAddr, why: Refusal) {
+        self.release(address.ip());
+        self.tell(Event::Refused { address, why });
+    }
+
     /// One less.
     pub(crate) fn release(&self, address: IpAddr) {
         self.held.fetch_sub(1, Relaxed);

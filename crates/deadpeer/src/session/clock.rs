@@ -17,8 +17,9 @@ pub(super) fn until(deadline: Instant) -> Option<Duration> {
     (deadline != Instant::NEVER).then(|| deadline.since(now()))
 }
 
-/// A seed that is another one for each session of this host, and of each host.
-pub(super) fn seed() -> u64 {
+/// A seed that is another one for each session of this host, and of each host: for those who drive the protocol
+/// themselves, so that thousands don't beat in step.
+pub fn seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }

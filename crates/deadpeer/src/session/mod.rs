@@ -27,5 +27,6 @@ mod with_tokio_stream;
 
 pub use blocking::Session;
 pub use blocking_stream::SessionStream;
+pub use clock::seed;
 pub use connector::{Connector, Transition};
 pub use deadpeer_core::protocol::{Bye, Config, Offer, Reason};

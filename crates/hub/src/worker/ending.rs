@@ -157,11 +157,6 @@ impl Worker {
         self.drop_quietly(index);
     }
 
-    pub(super) fn refuse_address(&self, address: SocketAddr, why: Refusal) {
-        self.shared.release(address.ip());
-        self.shared.tell(Event::Refused { address, why });
-    }
-
     /// Closes. Whatever was still on the way to the plain side is known not to be all.
     pub(super) fn drop_quietly(&mut self, index: usize) {
         let Some(mut entry) = self.table.remove(index) else { return };

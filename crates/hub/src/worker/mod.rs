@@ -203,31 +203,42 @@ impl Worker {
 
     fn ready(&mut self, event: &Readiness, now: Instant) {
         let index = event.token().0 / 2;
+        let side = if event.token() == token(index, Side::Session) { Side::Session } else { Side::Plain };
         let ends = event.is_read_closed() || event.is_error();
-        if event.token() == token(index, Side::Session) {
-            if event.is_writable() || event.is_error() {
-                self.session_writable(index, now);
+        if event.is_writable() || event.is_error() {
+            match side {
+                Side::Session => self.session_writable(index, now),
+                Side::Plain => self.plain_writable(index, now),
             }
-            if event.is_readable() || ends {
-                self.session_readable(index, ends, now);
-            }
-        } else {
-            if event.is_writable() || event.is_error() {
-                self.plain_writable(index, now);
-            }
-            if event.is_readable() || ends {
-                self.plain_readable(index, ends, now);
-            }
+        }
+        if event.is_readable() || ends {
+            self.readable(index, side, ends, now);
         }
     }
 
     /// Gives those who had more than their turn another.
     fn go_on(&mut self, now: Instant) {
         for (index, side) in std::mem::take(&mut self.again) {
-            match side {
-                Side::Session => self.session_readable(index, true, now),
-                Side::Plain => self.plain_readable(index, true, now),
+            self.readable(index, side, true, now);
+        }
+    }
+
+    /// A socket has something to read. `to_the_end`: read until there is nothing.
+    fn readable(&mut self, index: usize, side: Side, to_the_end: bool, now: Instant) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut more = true;
+        for _ in 0..TURNS {
+            more = match side {
+                Side::Session => self.read_session(index, to_the_end, &mut scratch, now),
+                Side::Plain => self.read_plain(index, to_the_end, &mut scratch, now),
+            };
+            if !more {
+                break;
             }
+        }
+        self.scratch = scratch;
+        if more {
+            self.again.push((index, side));
         }
     }
 

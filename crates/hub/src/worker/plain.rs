@@ -11,7 +11,7 @@ use deadpeer_core::Instant;
 use deadpeer_core::protocol::{Bye, DATA_HEADER, Frame, Reason};
 
 use super::joint::made;
-use super::{SHORT_IS_ALL, Side, TURNS, Worker, watch};
+use super::{SHORT_IS_ALL, Side, Worker, watch};
 use crate::event::Ending;
 
 impl Worker {
@@ -94,24 +94,14 @@ impl Worker {
         shared.to_plain.fetch_add(handed, Relaxed);
     }
 
-    /// The plain socket has something to read. `to_the_end`: read until there is nothing.
-    pub(super) fn plain_readable(&mut self, index: usize, to_the_end: bool, now: Instant) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut more = true;
-        for _ in 0..TURNS {
-            more = self.read_plain(index, to_the_end, &mut scratch, now);
-            if !more {
-                break;
-            }
-        }
-        self.scratch = scratch;
-        if more {
-            self.again.push((index, Side::Plain));
-        }
-    }
-
     /// One read. Says whether there may be more.
-    fn read_plain(&mut self, index: usize, to_the_end: bool, scratch: &mut [u8], now: Instant) -> bool {
+    pub(super) fn read_plain(
+        &mut self,
+        index: usize,
+        to_the_end: bool,
+        scratch: &mut [u8],
+        now: Instant,
+    ) -> bool {
         let over_budget = self.shared.account.held() >= self.shared.config.limits.buffered;
         let Some(entry) = self.table.get(index) else { return false };
         let takes_none = !entry.dialogue.is_up() || entry.is_blocked() || over_budget;

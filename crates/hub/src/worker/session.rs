@@ -43,7 +43,7 @@ impl Worker {
                 }
                 Err(error) => {
                     reset_on_close(&socket);
-                    return self.refuse_address(address, Refusal::Unreachable(error));
+                    return self.shared.turn_away(address, Refusal::Unreachable(error));
                 }
             },
         };
@@ -60,7 +60,7 @@ impl Worker {
             return self.shared.tell(Event::Refused { address, why });
         }
         match dialed {
-            Err(error) => self.refuse_address(address, Refusal::Unreachable(error)),
+            Err(error) => self.shared.turn_away(address, Refusal::Unreachable(error)),
             Ok((socket, at)) => {
                 let extra = Extra { dial: Some((Arc::clone(places), at)), ..Extra::default() };
                 self.open(socket, address, extra, now);
@@ -76,7 +76,7 @@ impl Worker {
         };
         extra.tls = match tls.transpose() {
             Ok(tls) => tls.map(Box::new),
-            Err(error) => return self.refuse_address(address, Refusal::Tls(error.to_string())),
+            Err(error) => return self.shared.turn_away(address, Refusal::Tls(error.to_string())),
         };
         let entry = Entry {
             socket,
@@ -98,7 +98,7 @@ impl Worker {
         Frame::Hello(Hello { offer: shared.config.offer, id: &shared.config.id }).encode(&mut hello);
         self.send(index, &hello, now);
         // Its HELLO may be here already.
-        self.session_readable(index, true, now);
+        self.readable(index, Side::Session, true, now);
         if self.stopping {
             self.leave(index, Bye { reason: Reason::Restarting, back_in: Duration::ZERO }, now);
         }
@@ -158,7 +158,7 @@ impl Worker {
         if let Some(entry) = self.table.get(index) {
             entry.rest();
             if entry.joint().is_some_and(|joint| std::mem::take(&mut joint.plain_waits)) {
-                self.plain_readable(index, true, now);
+                self.readable(index, Side::Plain, true, now);
             }
         }
     }

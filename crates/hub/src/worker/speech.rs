@@ -9,7 +9,7 @@ use deadpeer_core::protocol::{Bye, Frame, Head, Hello, LIMIT, Malformed, Reason}
 use deadpeer_core::{Instant, Timing};
 
 use super::ending::who;
-use super::{GATHER, Role, SHORT_IS_ALL, Side, TURNS, Worker};
+use super::{GATHER, Role, SHORT_IS_ALL, Worker};
 use crate::clock::{micros, seconds};
 use crate::event::{Event, Refusal};
 use crate::tls::certified;
@@ -39,24 +39,14 @@ impl From<Malformed> for Halt {
 }
 
 impl Worker {
-    /// The session's socket has something to read. `to_the_end`: read until there is nothing.
-    pub(super) fn session_readable(&mut self, index: usize, to_the_end: bool, now: Instant) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut more = true;
-        for _ in 0..TURNS {
-            more = self.read_session(index, to_the_end, &mut scratch, now);
-            if !more {
-                break;
-            }
-        }
-        self.scratch = scratch;
-        if more {
-            self.again.push((index, Side::Session));
-        }
-    }
-
     /// One read. Says whether there may be more.
-    fn read_session(&mut self, index: usize, to_the_end: bool, scratch: &mut [u8], now: Instant) -> bool {
+    pub(super) fn read_session(
+        &mut self,
+        index: usize,
+        to_the_end: bool,
+        scratch: &mut [u8],
+        now: Instant,
+    ) -> bool {
         let over_budget = self.shared.account.held() >= self.shared.config.limits.buffered;
         let Some(entry) = self.table.get(index) else { return false };
         if entry.extra.as_ref().is_some_and(|extra| extra.dial.is_some()) {
