@@ -36,6 +36,13 @@ pub enum Concern {
         /// What is wanted.
         wanted: Duration,
     },
+    /// With the peer's window shut a death is unnoticed for longer than wanted, though not with data in flight.
+    ShutWindowTooLate {
+        /// When it is noticed at the latest.
+        most: Duration,
+        /// What is wanted.
+        wanted: Duration,
+    },
     /// The verdict falls sooner after the first probe than an outage that must be survived ends.
     Impatient {
         /// How long after the first probe.
@@ -74,6 +81,7 @@ impl Concern {
             Self::KeepaliveOff { .. } => "keepalive-off",
             Self::IdleTooLate { .. } => "idle-too-late",
             Self::InFlightTooLate { .. } => "in-flight-too-late",
+            Self::ShutWindowTooLate { .. } => "shut-window-too-late",
             Self::Impatient { .. } => "impatient",
             Self::CountIgnored { .. } => "count-ignored",
             Self::SlowReaderEnds { .. } => "slow-reader-ends",
@@ -103,6 +111,13 @@ impl fmt::Display for Concern {
                 f,
                 "With data in flight, a death is noticed only after up to {}, not within {}: keepalive does \
                  nothing while data waits for its acknowledgement.",
+                Span(most).rounded_up(),
+                Span(wanted)
+            ),
+            Self::ShutWindowTooLate { most, wanted } => write!(
+                f,
+                "Where the peer has kept its window shut, its death is noticed only after up to {}, not within \
+                 {}: the pauses between window probes grow while it lives.",
                 Span(most).rounded_up(),
                 Span(wanted)
             ),
@@ -169,11 +184,11 @@ pub fn concerns(
         Bound::Within { most, .. } if most > wanted => concerns.push(Concern::IdleTooLate { most, wanted }),
         _ => {}
     }
-    match predicted.in_flight {
-        Bound::Within { most, .. } if most > wanted => {
-            concerns.push(Concern::InFlightTooLate { most, wanted });
-        }
-        _ => {}
+    let too_late = |bound: Bound| bound.most().filter(|most| *most > wanted);
+    if let Some(most) = too_late(predicted.in_flight) {
+        concerns.push(Concern::InFlightTooLate { most, wanted });
+    } else if let Some(most) = too_late(predicted.shut_window) {
+        concerns.push(Concern::ShutWindowTooLate { most, wanted });
     }
     if let (Some(keepalive), Bound::Within { least, .. }) = (protection.active_keepalive(), predicted.idle) {
         let gives_up = least.saturating_sub(keepalive.idle());
@@ -215,6 +230,18 @@ mod tests {
                 assert!(matches!(concern.kind(), "count-ignored" | "slow-reader-ends"), "{concern:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_ceiling_may_be_low_enough_for_data_in_flight_alone() {
+        let policy = Policy::detect(Duration::from_secs(30)).slow_readers(true).build().unwrap();
+        let mut protection = Protection::of(&policy.plan(&Platform::linux()).unwrap().settings);
+        let wrong = |protection| concerns(&protection, &Platform::linux(), Plan::RTO, &policy);
+        assert_eq!(wrong(protection), []);
+        protection.rto_max = Known::Is(Some(Duration::from_millis(1_700)));
+        assert!(matches!(wrong(protection)[..], [Concern::ShutWindowTooLate { .. }]));
+        protection.rto_max = Known::Is(Some(Duration::from_secs(3)));
+        assert!(matches!(wrong(protection)[..], [Concern::InFlightTooLate { .. }]));
     }
 
     #[test]

@@ -26,6 +26,25 @@ pub enum Bound {
     Unknown(Why),
 }
 
+impl Bound {
+    /// The end of the range, where there is one.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use deadpeer_core::Bound;
+    ///
+    /// let second = Duration::from_secs(1);
+    /// assert_eq!(Bound::Within { least: second, most: second * 2 }.most(), Some(second * 2));
+    /// assert_eq!(Bound::Never.most(), None);
+    /// ```
+    pub const fn most(self) -> Option<Duration> {
+        match self {
+            Self::Within { most, .. } => Some(most),
+            Self::Never | Self::Unknown(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Bound {
     /// "8 s", "15 min 25 s", "never", "unknown": the least, since the most is near.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,17 +58,19 @@ impl fmt::Display for Bound {
 
 /// The detection time (RFC 5880 calls it so) for each state that a peer can fall silent in.
 ///
-/// Counted from the last segment that came from the peer when idle, from the first transmission of
-/// unanswered data or of a SYN, and from the moment that the window was found shut. A peer that dies in the
-/// middle of an idle phase is noticed that much sooner after its death. Linux counts in ticks: up to one of
-/// them (10 ms at the slowest usual HZ) may be missing from the least.
+/// Counted from the last segment that came from the peer when idle or with its window shut, and from the first
+/// transmission of unanswered data or of a SYN. (A user timeout runs from the moment that the window is found
+/// shut, whether or not the peer answers: with one, that may be the sooner.) A peer that dies in the middle of an idle phase, or between two probes, is noticed that
+/// much sooner after its death. Linux counts in ticks: up to one of them (10 ms at the slowest usual HZ) may
+/// be missing from the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detection {
     /// Nothing is in flight: only keepalive notices.
     pub idle: Bound,
     /// Sent data is unacknowledged: keepalive does not run then, retransmissions rule.
     pub in_flight: Bound,
-    /// The peer's window is shut and data waits: window probes rule.
+    /// The peer's window is shut and data waits: window probes rule. The longer it was shut before the peer
+    /// fell silent, the longer have their pauses grown: the least is for a window that was just found shut.
     pub shut_window: Bound,
     /// Nobody answers our SYN.
     pub connecting: Bound,
@@ -178,20 +199,23 @@ fn in_flight(timeout: Option<Duration>, backoff: Backoff, platform: &Platform) -
     }
 }
 
-/// Window probes are spaced like retransmissions; the timer fires once more after the last.
+/// Window probes are spaced like retransmissions. Their pauses grow while a living peer answers, too, so they
+/// may all be the longest when it dies.
 fn shut_window(timeout: Option<Duration>, backoff: Backoff, platform: &Platform) -> Bound {
     if platform.system != System::Linux {
         return Bound::Unknown(Why::NotModelled);
     }
-    let backoff = backoff.of_window_probes();
+    let (backoff, retries) = (backoff.of_window_probes(), platform.retries);
     let rto = backoff.pause(0);
-    let tries = backoff.window_given_up(platform.retries);
-    let latest = platform.latest(tries.saturating_add(rto));
-    let Some(timeout) = timeout else { return Bound::Within { least: tries, most: latest } };
-    // Counted from the first look; here, too, the last pause is cut. The number of probes still counts.
+    let least = backoff.window_given_up(retries);
+    let longest = backoff.window_given_up_after(retries, 0, retries);
+    let latest = platform.latest(longest.saturating_add(rto));
+    let Some(timeout) = timeout else { return Bound::Within { least, most: latest } };
+    // Counted from the first look, answered or not; here, too, the last pause is cut. The number of probes
+    // still counts.
     let due = platform.latest(rto.saturating_mul(2)).saturating_add(timeout);
     let due = due.saturating_add(platform.lateness(timeout / 2 + rto));
-    Bound::Within { least: timeout.min(tries), most: due.min(latest) }
+    Bound::Within { least: timeout.min(least), most: due.min(latest) }
 }
 
 /// SYNs leave a second apart at first, then at doubling distance. The attempt ends at the first firing after

@@ -90,10 +90,32 @@ impl Backoff {
         Self { first: self.first.max(Self::MODEL_BASE), ..self }
     }
 
-    /// When a peer that answers no window probe is given up: the timer fires once more after `retries`
-    /// probes (`tcp_probe_timer`).
+    /// When a peer is given up that answers no probe of a window that was just found shut.
+    ///
+    /// The timer fires once more after `retries` probes (`tcp_probe_timer`).
     pub fn window_given_up(self, retries: u8) -> Duration {
-        self.elapsed(retries.saturating_add(1))
+        self.window_given_up_after(0, 0, retries)
+    }
+
+    /// The same for a window that has been probed for a while: counted from the last probe, or its answer.
+    ///
+    /// `doublings` is TCP_INFO's `tcpi_backoff`: an answer starts the count of probes anew, but leaves their
+    /// pauses as long as they have grown (`tcp_ack_probe`), up to `retries` doublings (`tcp_send_probe0`).
+    /// `unanswered` is `tcpi_probes`.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use deadpeer_core::Backoff;
+    ///
+    /// let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(120));
+    /// let minutes = |doublings| backoff.window_given_up_after(doublings, 0, 15).as_secs() / 60;
+    /// assert_eq!((minutes(0), minutes(15)), (15, 32));
+    /// ```
+    pub fn window_given_up_after(self, doublings: u8, unanswered: u8, retries: u8) -> Duration {
+        let firings = retries.saturating_sub(unanswered).saturating_add(1);
+        (0..firings).fold(Duration::ZERO, |sum, n| {
+            sum.saturating_add(self.pause(doublings.saturating_add(n).min(retries)))
+        })
     }
 }
 
@@ -131,12 +153,27 @@ mod tests {
     }
 
     #[test]
+    fn windows_that_were_probed_for_a_while_measured() {
+        // doublings and unanswered probes when the peer fell silent → seen in ms, RTO 208 ms, retries2 = 4, on
+        // Linux 6.18. The pause that runs then has begun.
+        for (doublings, unanswered, seen) in
+            [(0, 0, 6_600), (1, 0, 9_540), (2, 1, 8_850), (3, 0, 14_510), (4, 0, 15_340), (4, 0, 16_180)]
+        {
+            let backoff = Backoff::new(ms(208), ms(120_000));
+            let most = backoff.window_given_up_after(doublings, unanswered, 4);
+            let least = most - backoff.pause(doublings);
+            assert!(least <= ms(seen) && ms(seen) <= most + most / 8, "{least:?}, {most:?}");
+        }
+    }
+
+    #[test]
     fn extremes_do_not_overflow_or_loop() {
         for first in [Duration::ZERO, ms(1), Duration::MAX] {
             for ceiling in [Duration::ZERO, ms(1), Duration::MAX] {
                 let backoff = Backoff::new(first, ceiling);
                 backoff.data_given_up(255);
                 backoff.window_given_up(255);
+                backoff.window_given_up_after(255, 0, 255);
             }
         }
     }

@@ -41,7 +41,7 @@ impl Machine {
     }
 
     pub(crate) fn time(self, ticks: u64) -> Duration {
-        Duration::from_nanos(ticks * (1_000_000_000 / self.hz))
+        Duration::from_nanos(ticks * 1_000_000_000 / self.hz)
     }
 
     /// When a timer that is armed at `now` fires (`calc_wheel_index`, `calc_index`).
@@ -195,25 +195,32 @@ pub(crate) fn in_flight(
     }
 }
 
-/// `tcp_probe_timer`: the window was found shut at 0, and no probe is answered.
-pub(crate) fn shut_window(machine: Machine, set: &Set, rto: u64) -> u64 {
+/// `tcp_probe_timer`, `tcp_send_probe0` and `tcp_ack_probe`: the window was found shut at 0, and the first
+/// `answered` probes are answered at once. When the connection ends, and when the last answer came.
+pub(crate) fn shut_window(machine: Machine, set: &Set, rto: u64, answered: u64) -> (u64, u64) {
     let base = machine.ticks(rto.max(200));
     let max = machine.ticks(set.rto_max);
+    let user_timeout = machine.ticks(set.user_timeout);
+    let (mut sent, mut heard) = (0, 0);
     let (mut probes_out, mut backoff, mut stamp) = (0, 0u64, None);
     let mut now = machine.fires(0, base.min(max));
     loop {
-        let user_timeout = machine.ticks(set.user_timeout);
         match stamp {
             None => stamp = Some(now),
-            Some(stamp) if user_timeout != 0 && now - stamp >= user_timeout => return now,
+            Some(stamp) if user_timeout != 0 && now - stamp >= user_timeout => return (now, heard),
             Some(_) => {}
         }
         if probes_out >= set.retries2 {
-            return now;
+            return (now, heard);
         }
         probes_out += 1;
         if backoff < set.retries2 {
             backoff += 1;
+        }
+        sent += 1;
+        if sent <= answered {
+            // tcp_ack(): the count of probes begins anew, their pauses stay.
+            (probes_out, heard) = (0, now);
         }
         let when = (base << backoff.min(10)).min(max);
         let remaining = user_timeout.saturating_sub(now - stamp.unwrap_or(now)).max(2);

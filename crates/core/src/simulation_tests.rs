@@ -60,7 +60,8 @@ fn the_kernels_timers_keep_to_the_formulas_for_100_000_random_settings() {
     let mut random = Seeded(SEED);
     for _ in 0..100_000 {
         let (machine, set) = (machine(&mut random), set(&mut random));
-        let rto = random.within(200, 1_000);
+        // The kernel keeps it in ticks, and tells it so.
+        let rto = machine.ticks(random.within(200, 1_000)) * 1_000 / machine.hz;
         let (predicted, _) = predicted(&set, Duration::from_millis(rto));
         let armed_for = random.one_of(&[set.idle, set.interval]) * machine.hz;
         let armed = (random.within(0, armed_for - 1), armed_for);
@@ -69,8 +70,17 @@ fn the_kernels_timers_keep_to_the_formulas_for_100_000_random_settings() {
         let loss_probe = Some(random.within(2, rto)).filter(|ms| ms % 2 == 0);
         let died = simulation::in_flight(machine, &set, (rto, loss_probe), Outage::FOR_EVER, 0);
         check("in flight", predicted.in_flight, died.unwrap(), machine, &set);
-        let died = simulation::shut_window(machine, &set, rto);
+        let (died, _) = simulation::shut_window(machine, &set, rto, 0);
         check("shut window", predicted.shut_window, died, machine, &set);
+        let (died, heard) = simulation::shut_window(machine, &set, rto, random.within(0, 40));
+        let bound = match predicted.shut_window {
+            // A user timeout ends it whether or not the peer answers, so at any time after an answer.
+            Bound::Within { most, .. } if set.user_timeout > 0 => {
+                Bound::Within { least: Duration::ZERO, most }
+            }
+            bound => bound,
+        };
+        check("window shut for a while", bound, died - heard, machine, &set);
         let died = simulation::connecting(machine, &set);
         check("connecting", predicted.connecting, died, machine, &set);
     }

@@ -101,11 +101,9 @@ pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreach
     if policy.slow_readers() && platform.system == System::Linux && !platform.rto_max_per_socket {
         warnings.push(Warning::NoRtoMax);
     }
-    match detection.in_flight {
-        Bound::Within { most, .. } if most > policy.detection_time() => {
-            warnings.push(Warning::InFlightUnbounded { within: most });
-        }
-        _ => {}
+    let waiting = [detection.in_flight, detection.shut_window].into_iter().filter_map(Bound::most).max();
+    if let Some(within) = waiting.filter(|most| *most > policy.detection_time()) {
+        warnings.push(Warning::InFlightUnbounded { within });
     }
     if platform.system != System::Linux {
         warnings.push(Warning::NotMeasured { system: platform.system });

@@ -182,12 +182,15 @@ impl Found {
         detection(&Protection::of(&self.settings()), platform, Plan::RTO)
     }
 
-    /// Whether a death is noticed in time: idle, and in flight where these settings bound that.
+    /// Whether a death is noticed in time: idle, and where these settings bound that with data in flight and,
+    /// as far as it is known, with the window shut.
     fn in_time(&self, policy: &Policy, platform: &Platform) -> bool {
         let detection = self.detection(platform);
         let bounded = self.bound.is_some() || self.rto_max.is_some();
-        let within = |bound| matches!(bound, Bound::Within { most, .. } if most <= policy.detection_time());
-        within(detection.idle) && (!bounded || within(detection.in_flight))
+        let within = |bound: Bound| bound.most().is_some_and(|most| most <= policy.detection_time());
+        let shut = detection.shut_window;
+        let shut_in_time = matches!(shut, Bound::Unknown(_)) || within(shut);
+        within(detection.idle) && (!bounded || (within(detection.in_flight) && shut_in_time))
     }
 
     /// Where the bound replaces the probe count, the count that leads to the same moment, if that is in time:
@@ -204,8 +207,8 @@ impl Found {
             .map_or(self, |keepalive| Self { keepalive, ..self })
     }
 
-    /// For slow readers: the largest RTO ceiling that keeps the promise with data in flight, or else the
-    /// smallest that survives the outage.
+    /// For slow readers: the largest RTO ceiling that keeps the promise with data waiting, or else the smallest
+    /// that survives the outage.
     fn with_rto_ceiling(self, policy: &Policy, platform: &Platform) -> Self {
         const LEAST_SECS: u64 = 1;
         const MOST_SECS: u64 = 120;

@@ -107,6 +107,11 @@ proptest! {
                     Bound::Within { most, .. } => prop_assert!(most <= ms(detect) || said, "{plan:?}"),
                     other => panic!("{other:?}"),
                 }
+                match plan.detection.shut_window {
+                    Bound::Within { most, .. } => prop_assert!(most <= ms(detect) || said, "{plan:?}"),
+                    Bound::Unknown(_) => prop_assert!(platform.system != System::Linux),
+                    other @ Bound::Never => panic!("{other:?}"),
+                }
                 prop_assert!(slow_readers || !said, "{plan:?}");
                 let Set::To(keepalive) = plan.settings.keepalive else { panic!("{plan:?}") };
                 let whole = |time: Duration, unit: Duration| time.as_nanos().is_multiple_of(unit.as_nanos());

@@ -28,8 +28,8 @@ pub enum Warning {
         /// How many probes the user timeout leaves room for.
         effective: u32,
     },
-    /// With data in flight a death is noticed later than wanted: this system has nothing better that
-    /// spares slow readers.
+    /// With data in flight, or waiting for a window to open, a death is noticed later than wanted: this system
+    /// has nothing better that spares slow readers.
     InFlightUnbounded {
         /// When it is noticed then.
         within: Duration,
@@ -79,7 +79,8 @@ impl fmt::Display for Warning {
             ),
             Self::InFlightUnbounded { within } => write!(
                 f,
-                "with data in flight a death is noticed only after up to {}: keepalive does nothing then",
+                "with data in flight or a shut window a death is noticed only after up to {}: keepalive does \
+                 nothing then",
                 Span(*within).rounded_up()
             ),
             Self::NoRtoMax => f.write_str(
