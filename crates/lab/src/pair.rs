@@ -1,18 +1,17 @@
 //! Two ends of a connection.
 
 use std::io;
-#[cfg(target_os = "linux")]
-use std::net::IpAddr;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use deadpeer_os::AsSock;
 use deadpeer_os::current::wait::wait;
+use socket2::{Domain, Socket, Type};
 
 #[cfg(target_os = "linux")]
 use crate::{Network, Severed, sever};
 
-/// Both ends of an established connection.
+/// Both ends of an established connection. The client's port serves no other: its address tells which it is.
 #[derive(Debug)]
 pub struct Pair {
     /// The end that connected.
@@ -30,7 +29,7 @@ impl Pair {
     /// Of bind(2), connect(2) and accept(2).
     pub fn loopback() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let client = TcpStream::connect(listener.local_addr()?)?;
+        let client = connect(listener.local_addr()?)?;
         let server = accept_from(&listener, client.local_addr()?)?;
         Ok(Self { client, server })
     }
@@ -43,7 +42,7 @@ impl Pair {
     pub fn across(network: &Network, right: IpAddr) -> io::Result<Self> {
         let listener = network.right(|| TcpListener::bind((right, 0)))?;
         let address = listener.local_addr()?;
-        let client = network.left(|| TcpStream::connect(address))?;
+        let client = network.left(|| connect(address))?;
         let server = accept_from(&listener, client.local_addr()?)?;
         Ok(Self { client, server })
     }
@@ -56,6 +55,19 @@ impl Pair {
     pub fn sever(&self) -> io::Result<Severed<'_>> {
         sever(&self.client, &self.server)
     }
+}
+
+/// Connects from a port of its own: connect(2) alone may take one that serves connections to other places.
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let any = match address.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => ip.into(),
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(any, 0).into())?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
 }
 
 /// Accepts the connection from `client`, and closes any others: loopback is everybody's.

@@ -9,8 +9,11 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use deadpeer_core::{Bound, Detection, Keepalive, Platform, Set, Settings, detection};
+use deadpeer_core::{
+    Backoff, Bound, Detection, Facts, Keepalive, Platform, Set, Settings, TcpState, detection,
+};
 use deadpeer_lab::{Pair, fill, forget, isolated};
+use deadpeer_os::linux::tcp_info::{CAPACITY, TcpInfo};
 use deadpeer_os::linux::{settings, sockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -197,5 +200,42 @@ fn a_user_timeout_ends_a_connection_whose_peer_lives_and_reads_slowly() {
         assert!(before.elapsed() + EARLY >= least, "{:?}", before.elapsed());
         check(filled.elapsed().max(least), least, most, lateness);
         assert_eq!(error.kind(), ErrorKind::TimedOut);
+    });
+}
+
+/// The pauses between window probes grow while they are answered, and count from the last answer.
+#[test]
+fn a_window_that_was_shut_for_a_while_is_probed_for_longer() {
+    const RETRIES: u8 = 3;
+    isolated!(|| {
+        std::fs::write("/proc/sys/net/ipv4/tcp_retries2", RETRIES.to_string()).unwrap();
+        let platform = deadpeer_os::current::platform();
+        assert_eq!(platform.retries, RETRIES);
+        let protection = settings::read(Pair::loopback().unwrap().client.as_fd()).unwrap();
+        let (fresh, longest) = range(detection(&protection, &platform, RTO).shut_window);
+        let mut pair = Pair::loopback().unwrap();
+        fill(&pair.client).unwrap();
+        let facts = || {
+            let mut buffer = [0; CAPACITY];
+            let mut facts = Facts::new(TcpState::Established);
+            TcpInfo::read(pair.client.as_fd(), &mut buffer).unwrap().fill(&mut facts);
+            facts
+        };
+        while facts().backoff < RETRIES {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let lateness = Lateness::watch();
+        let (client, server) = (pair.client.try_clone().unwrap(), pair.server.try_clone().unwrap());
+        let _severed = deadpeer_lab::sever(&client, &server).unwrap();
+        let (silent, found) = (Instant::now(), facts());
+        let backoff = Backoff::new(found.rto, platform.rto_max);
+        let most = backoff.window_given_up_after(found.backoff, found.probes_out, RETRIES);
+        let least = most - backoff.pause(found.backoff);
+        let error = pair.client.read(&mut [0]).unwrap_err();
+        let seen = silent.elapsed();
+        check(seen, least, platform.latest(most), lateness);
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(seen > platform.latest(fresh), "{seen:?} of {fresh:?}");
+        assert!(seen <= longest + LATE, "{seen:?} of {longest:?}");
     });
 }

@@ -20,7 +20,7 @@ In a cell: the time to notice, and below it what was to be expected. `never`: th
 Elsewhere than on Linux it runs on loopback as it is, with the faults that ordinary sockets and processes can have;
 the others are left out, and say so.
 
-To end within a minute the lab's namespace has tcp_retries2 = 6 (25 s instead of 15 min) and tcp_fin_timeout = 6.
+To end within a minute the lab's namespace has tcp_retries2 = 5 (13 s instead of 15 min) and tcp_fin_timeout = 6.
 
 Exit status: 0 done, also where something was left out; 1 a time lies outside its expected range; 2 it could not
 do its job; 130 interrupted.";

@@ -16,6 +16,18 @@ pub(super) enum Expected {
     NotApplicable,
 }
 
+impl Expected {
+    /// What is to be expected of several runs.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Within { least: a, most: b }, Self::Within { least: c, most: d }) => {
+                Self::Within { least: a.min(c), most: b.max(d) }
+            }
+            _ => self,
+        }
+    }
+}
+
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -59,6 +71,15 @@ impl Mark {
             Self::LeftOut => "left-out",
         }
     }
+}
+
+/// A fault met by a method in one run.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) fault: Fault,
+    pub(super) method: Method,
+    pub(super) expected: Expected,
+    pub(super) outcome: Outcome,
 }
 
 /// A fault met by a method.

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
+use std::time::Instant;
 
 use deadpeer::apply_settings;
 use deadpeer::session::{Config, Offer, Session};
@@ -13,12 +14,15 @@ use super::expect::World;
 use super::fault::Fault;
 use super::method::{BEAT, Method, PATIENCE};
 use super::peer;
+use super::run::Place;
 use super::scene::{self, Scene};
 
 /// A connection: our end with its method, and a peer to meet a fault.
 pub(super) struct End {
     pub(super) method: Method,
     pub(super) client: TcpStream,
+    /// Its addresses, ours and the peer's: a socket that was reset has forgotten them.
+    addresses: (SocketAddr, SocketAddr),
     /// Our end's heartbeat, where that is the method.
     pub(super) session: Option<Session>,
     /// The peer's end, where it is not a process of its own.
@@ -51,7 +55,8 @@ impl End {
         if let Some(gap) = apply_settings(&client, &method.settings(&world.platform))?.gaps.first() {
             return Err(format!("this system does not take {gap}").into());
         }
-        let mut end = Self { method, client, session: None, server, peer_session: None };
+        let addresses = (client.local_addr()?, client.peer_addr()?);
+        let mut end = Self { method, client, addresses, session: None, server, peer_session: None };
         if beats {
             // Both greet, and wait for the other's greeting.
             let theirs = end.server.as_ref().map(TcpStream::try_clone).transpose()?;
@@ -63,6 +68,12 @@ impl End {
             }
         }
         Ok((end, process))
+    }
+
+    /// Where it is, for one who looks on.
+    pub(super) const fn place(&self, fault: Fault, since: Instant) -> Place {
+        let (local, peer) = self.addresses;
+        Place { fault, method: self.method, local, peer, since }
     }
 
     /// Fills the peer's window: its program takes nothing.

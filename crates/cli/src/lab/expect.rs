@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpeer::{Bound, Platform, detection};
+use deadpeer::{Backoff, Bound, Facts, Platform, detection};
 
 use super::cell::Expected;
 use super::fault::Fault;
@@ -15,8 +15,6 @@ const RTO: Duration = Duration::from_millis(204);
 pub(super) const SCAN_AFTER: Duration = Duration::from_secs(1);
 /// … and calls a peer dead that leaves three questions unanswered over three seconds.
 const SCAN: Duration = Duration::from_secs(3);
-/// It takes so long at most to shut all windows.
-const SHUT_BEFORE: Duration = Duration::from_millis(1500);
 /// A reset, or the end of file, arrives at once.
 const AT_ONCE: Expected = Expected::Within { least: Duration::ZERO, most: Duration::ZERO };
 
@@ -107,11 +105,37 @@ fn kernel(fault: Fault, method: Method, world: &World) -> Expected {
         () if fault.is_in_flight() => detection.in_flight,
         () => detection.idle,
     };
-    // Windows are shut a little before the moment that counts.
-    let before = if fault.has_shut_window() { SHUT_BEFORE } else { Duration::ZERO };
     match bound {
-        Bound::Within { least, most } => Expected::Within { least: least.saturating_sub(before), most },
+        Bound::Within { least, most } => Expected::Within { least, most },
         Bound::Never => Expected::Never,
         Bound::Unknown(_) => Expected::NotApplicable,
+    }
+}
+
+/// The same for a window that was shut `before` the fault at the longest, and probed since, as `facts` tell: the
+/// pauses between the probes have grown, and a user timeout runs.
+pub(super) fn expected_when_shut(
+    fault: Fault,
+    method: Method,
+    world: &World,
+    before: Duration,
+    facts: &Facts,
+) -> Expected {
+    let Expected::Within { least, most } = kernel(fault, method, world) else {
+        return expected(fault, method, world);
+    };
+    match method {
+        Method::Heartbeat | Method::Scan => expected(fault, method, world),
+        Method::UserTimeout => Expected::Within { least: least.saturating_sub(before), most },
+        _ if fault == Fault::ShutWindow => expected(fault, method, world),
+        Method::Read | Method::Poll | Method::State | Method::Keepalive | Method::RtoMax => {
+            let ceiling = method.protection(&world.platform).rto_max.value().flatten();
+            let backoff = Backoff::new(facts.rto, ceiling.unwrap_or(world.platform.rto_max));
+            let (doublings, unanswered, retries) = (facts.backoff, facts.probes_out, world.platform.retries);
+            let whole = backoff.window_given_up_after(doublings, unanswered, retries);
+            // The pause that runs may just have begun, or be just over.
+            let least = whole.saturating_sub(backoff.pause(doublings));
+            Expected::Within { least, most: world.platform.latest(whole) }
+        }
     }
 }

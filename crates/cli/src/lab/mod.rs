@@ -35,7 +35,7 @@ use crate::exit::{Ended, unless_closed};
 use crate::signals;
 use crate::terminal::Terminal;
 use args::Lab;
-use cell::{Cell, Expected, Outcome};
+use cell::{Cell, Expected, Outcome, Seen};
 use expect::{World, expected, why_not};
 use fault::Fault;
 use method::Method;
@@ -131,32 +131,32 @@ fn measure(args: &Lab) -> Result<Ended, Box<dyn Error>> {
 }
 
 /// One run of all faults.
-fn once(
-    seed: u64,
-    world: &World,
-    limits: Limits,
-    cancel: &AtomicBool,
-) -> (Vec<(Fault, Method, Outcome)>, Vec<Place>) {
+fn once(seed: u64, world: &World, limits: Limits, cancel: &AtomicBool) -> (Vec<Seen>, Vec<Place>) {
     let found = Found::default();
     let places = Run { world, limits, seed, cancel, found: &found }.run();
     (Mutex::into_inner(found).unwrap_or_else(PoisonError::into_inner), places)
 }
 
 /// Adds a run's outcomes to their cells.
-fn add(cells: &mut Vec<Cell>, world: &World, mut found: Vec<(Fault, Method, Outcome)>) {
+fn add(cells: &mut Vec<Cell>, world: &World, mut found: Vec<Seen>) {
     for fault in Fault::ALL {
         for method in Method::ALL {
-            let expected = expected(fault, method, world);
-            let at = found.iter().position(|(f, m, _)| (*f, *m) == (fault, method));
-            let outcome = match at {
-                Some(at) => found.swap_remove(at).2,
-                None if expected == Expected::NotApplicable => {
-                    Outcome::LeftOut { why: why_not(fault, method, world) }
-                }
-                None => Outcome::LeftOut { why: "it was not reached".into() },
+            let at = found.iter().position(|seen| (seen.fault, seen.method) == (fault, method));
+            let (expected, outcome) = match at.map(|at| found.swap_remove(at)) {
+                Some(seen) => (seen.expected, seen.outcome),
+                None => match expected(fault, method, world) {
+                    Expected::NotApplicable => {
+                        let why = why_not(fault, method, world);
+                        (Expected::NotApplicable, Outcome::LeftOut { why })
+                    }
+                    expected => (expected, Outcome::LeftOut { why: "it was not reached".into() }),
+                },
             };
             match cells.iter_mut().find(|cell| (cell.fault, cell.method) == (fault, method)) {
-                Some(cell) => cell.outcomes.push(outcome),
+                Some(cell) => {
+                    cell.expected = cell.expected.or(expected);
+                    cell.outcomes.push(outcome);
+                }
                 None => cells.push(Cell {
                     fault,
                     method,

@@ -8,11 +8,12 @@ use std::sync::{Barrier, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use deadpeer::diagnose;
 use deadpeer_lab::{Program, freeze};
 
-use super::cell::{Expected, Outcome};
+use super::cell::{Expected, Outcome, Seen};
 use super::end::End;
-use super::expect::{SCAN_AFTER, World, expected};
+use super::expect::{SCAN_AFTER, World, expected, expected_when_shut};
 use super::fault::Fault;
 use super::method::Method;
 use super::observe::Watch;
@@ -27,14 +28,15 @@ pub(super) struct Limits {
 }
 
 /// What a run has found so far: also what is left when it is interrupted.
-pub(super) type Found = Mutex<Vec<(Fault, Method, Outcome)>>;
+pub(super) type Found = Mutex<Vec<Seen>>;
 
-/// Our end of a connection on loopback, and the moment of its fault.
+/// A connection, and the moment of its fault.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) fault: Fault,
     pub(super) method: Method,
     pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
     pub(super) since: Instant,
 }
 
@@ -87,11 +89,15 @@ impl Run<'_> {
         scanned.places.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first word on a cell counts.
     fn tell(&self, fault: Fault, method: Method, outcome: Outcome) {
+        self.tell_seen(Seen { fault, method, expected: expected(fault, method, self.world), outcome });
+    }
+
+    /// The first word on a cell counts.
+    fn tell_seen(&self, seen: Seen) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if !found.iter().any(|(f, m, _)| (*f, *m) == (fault, method)) {
-            found.push((fault, method, outcome));
+        if !found.iter().any(|told| (told.fault, told.method) == (seen.fault, seen.method)) {
+            found.push(seen);
         }
     }
 
@@ -106,6 +112,7 @@ impl Run<'_> {
         thread::sleep(Duration::from_millis(jitter(self.seed, fault) % 500));
         let prepared = self.prepare(fault);
         ready.wait();
+        let shutting = Instant::now();
         let shut = prepared.and_then(|(scene, ends, processes)| {
             if fault.has_shut_window() {
                 shut_all(&ends)?;
@@ -118,8 +125,7 @@ impl Run<'_> {
             end.freshen(fault)?;
         }
         let cut = scene.cut(fault)?;
-        let mut frozen = Vec::new();
-        let mut guards = Vec::new();
+        let (mut frozen, mut guards, mut expectations) = (Vec::new(), Vec::new(), Vec::new());
         let since = Instant::now();
         for (end, process) in ends.iter_mut().zip(&mut processes) {
             end.leave(fault, process.as_mut())?;
@@ -134,17 +140,22 @@ impl Run<'_> {
             if fault.is_in_flight() {
                 end.send()?;
             }
+            expectations.push(if fault.has_shut_window() {
+                let (before, facts) = (since - shutting, diagnose(&end.client)?.facts);
+                expected_when_shut(fault, end.method, self.world, before, &facts)
+            } else {
+                expected(fault, end.method, self.world)
+            });
             if scene.is_loopback() {
-                let place = Place { fault, method: end.method, local: end.client.local_addr()?, since };
-                scanned.places.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+                scanned.places.lock().unwrap_or_else(PoisonError::into_inner).push(end.place(fault, since));
             }
         }
         thread::scope(|scope| {
-            for end in &ends {
+            for (end, expected) in ends.iter().zip(expectations) {
                 let scene = &scene;
                 scope.spawn(move || {
-                    if let Some(outcome) = self.observe(fault, end, since, scene) {
-                        self.tell(fault, end.method, outcome);
+                    if let Some(outcome) = self.observe(fault, end, since, expected, scene) {
+                        self.tell_seen(Seen { fault, method: end.method, expected, outcome });
                     }
                 });
             }
@@ -185,17 +196,21 @@ impl Run<'_> {
     }
 
     /// What a method notices; `None` where the one scan of all tells.
-    fn observe(&self, fault: Fault, end: &End, since: Instant, scene: &Scene) -> Option<Outcome> {
-        let limit = match expected(fault, end.method, self.world) {
+    fn observe(
+        &self,
+        fault: Fault,
+        end: &End,
+        since: Instant,
+        expected: Expected,
+        scene: &Scene,
+    ) -> Option<Outcome> {
+        let limit = match expected {
             Expected::Within { most, .. } => (most + Duration::from_secs(3)).min(self.limits.most),
             _ => self.limits.never,
         };
         let watch = Watch { since, limit, cancel: self.cancel };
         Some(match (end.method, &end.session) {
-            (Method::Scan, _) => {
-                let local = end.client.local_addr().ok()?;
-                scene.scan(Place { fault, method: end.method, local, since })?
-            }
+            (Method::Scan, _) => scene.scan(end.place(fault, since))?,
             (_, Some(session)) => watch.session(session),
             (Method::Poll, _) => watch.poll(&end.client),
             (Method::State, _) => watch.state(&end.client),

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use deadpeer::Verdict;
-use deadpeer::host::{Filter, Namespace, Pace, Scan};
+use deadpeer::host::{Filter, Namespace, Pace, Row, Scan};
 use deadpeer_lab::{Cut, Deaf, Direction, Loopback, Network, Pair, Program, deafen, release};
 
 use super::cell::Outcome;
@@ -21,10 +21,10 @@ use crate::exit::Ended;
 use crate::signals;
 
 const ALONE: Alone = Alone { name: "lab", inside: "DEADPEER_LAB_INSIDE" };
-const RETRIES: u8 = 6;
+const RETRIES: u8 = 5;
 const FIN_TIMEOUT: Duration = Duration::from_secs(6);
 /// What the lab has set, for its reports.
-pub(super) const SET: &str = ", tcp_retries2 = 6, tcp_fin_timeout = 6 s";
+pub(super) const SET: &str = ", tcp_retries2 = 5, tcp_fin_timeout = 6 s";
 
 /// Runs `lab` in a network namespace of its own.
 pub(super) fn alone(lab: impl FnOnce() -> Result<Ended, Box<dyn Error>>) -> Result<Ended, Box<dyn Error>> {
@@ -64,7 +64,7 @@ fn shorten(retries: u8, fin_timeout: Duration) -> io::Result<()> {
 
 pub(super) fn limits(full: bool) -> Limits {
     let seconds = Duration::from_secs;
-    let usual = seconds(if full { 80 } else { 32 });
+    let usual = seconds(if full { 80 } else { 18 });
     Limits { never: seconds(12), most: seconds(if full { 100 } else { 45 }), usual }
 }
 
@@ -182,7 +182,9 @@ pub(super) fn scan(ends: &[Place]) -> Vec<(Fault, Outcome)> {
     ends.iter()
         .map(|end| {
             let after = end.since.elapsed();
-            let finding = findings.iter().find(|finding| finding.connection.row.local == end.local);
+            // A port may serve several connections: both ends tell which.
+            let ours = |row: &Row| (row.local, row.peer) == (end.local, end.peer);
+            let finding = findings.iter().find(|finding| ours(&finding.connection.row));
             let outcome = match finding {
                 None => Outcome::LeftOut { why: "the scan found no such connection".to_owned() },
                 Some(finding) if matches!(finding.verdict, Verdict::Dead | Verdict::Leaked) => {

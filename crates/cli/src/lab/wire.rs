@@ -30,8 +30,9 @@ pub(super) fn assign(segments: &[Segment], places: &[Place]) -> Vec<Passed> {
     let mut passed = Vec::new();
     for place in places {
         for segment in segments {
-            let ours = SocketAddr::V4(segment.from) == place.local;
-            let theirs = SocketAddr::V4(segment.to) == place.local;
+            let (from, to) = (SocketAddr::V4(segment.from), SocketAddr::V4(segment.to));
+            let ours = (from, to) == (place.local, place.peer);
+            let theirs = (from, to) == (place.peer, place.local);
             let after = segment.at.checked_duration_since(place.since).filter(|_| ours || theirs);
             if let Some(after) = after {
                 passed.push(Passed {
@@ -64,8 +65,10 @@ mod tests {
             [1, 2, 3].map(|port| std::net::SocketAddrV4::new([127, 0, 0, 1].into(), port));
         let at = |ms: u64| since + Duration::from_millis(ms);
         let segment = |ms, from, to| Segment { at: at(ms), from, to, data: 0, fin: false, rst: false };
-        let place = Place { fault: Fault::Silent, method: Method::Keepalive, local: ours.into(), since };
-        let seen = [segment(5, ours, peer), segment(6, peer, ours), segment(7, other, peer)];
+        let (fault, method) = (Fault::Silent, Method::Keepalive);
+        let place = Place { fault, method, local: ours.into(), peer: peer.into(), since };
+        let seen = [(ours, peer), (peer, ours), (other, peer), (ours, other)];
+        let seen: Vec<_> = (5..).zip(seen).map(|(ms, (from, to))| segment(ms, from, to)).collect();
         let passed: Vec<_> =
             assign(&seen, &[place]).iter().map(|passed| (passed.after, passed.ours)).collect();
         let millis = Duration::from_millis;
