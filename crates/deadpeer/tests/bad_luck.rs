@@ -4,13 +4,18 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer::host::{Census, CensusError, Cookie, Namespace, Pace, Report, Scan, SockDiag, Taken, Want};
+use deadpeer::host::{
+    Census, CensusError, Cookie, Filter, Namespace, Pace, Report, Scan, SockDiag, Taken, Want,
+};
 use deadpeer::{Known, Verdict, Why};
-use deadpeer_lab::{Pair, Unavailable, fill, isolated, skip};
+use deadpeer_lab::{Network, Pair, Place, Unavailable, fill, isolated, skip};
 use deadpeer_os::linux::foreign;
+use deadpeer_os::linux::lock::Lock;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// The kernel's list, and something that happens before anybody reads it.
@@ -117,5 +122,28 @@ fn the_last_close_of_a_lingering_socket_does_not_hold_us_up() {
         closed.unwrap().unwrap();
         assert!(started.elapsed() < linger / 2, "our close waited {:?}", started.elapsed());
         drop::<TcpStream>(server); // unread data: a RST, which ends the lingering
+    });
+}
+
+/// The other run may be in the namespace that is asked from outside.
+#[test]
+fn two_runs_never_ask_in_the_same_namespace_at_once() {
+    isolated!(|| {
+        let network = Network::new().unwrap();
+        let _resident = network.spawn(Place::Left, Command::new("sleep").arg("60")).unwrap();
+        let pair = Pair::across(&network, Network::RIGHT_V4[0].into()).unwrap();
+        let port = format!("local::{}", pair.client.local_addr().unwrap().port());
+        let lock = network.left(|| Lock::take("deadpeer-ask")).unwrap().expect("nobody else is here");
+        let held = Instant::now() + Duration::from_secs(1);
+        let holder = thread::spawn(move || {
+            thread::sleep(held.saturating_duration_since(Instant::now()));
+            drop(lock);
+        });
+        let scan = Scan::new().all_namespaces(true).filter(Filter::parse([port]).unwrap());
+        let report = scan.probe(Pace::default()).run().unwrap();
+        assert!(Instant::now() >= held);
+        holder.join().unwrap();
+        let verdicts: Vec<_> = report.findings().iter().map(|finding| finding.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Alive]);
     });
 }

@@ -15,6 +15,8 @@ const RTO: Duration = Duration::from_millis(204);
 pub(super) const SCAN_AFTER: Duration = Duration::from_secs(1);
 /// … and calls a peer dead that leaves three questions unanswered over three seconds.
 const SCAN: Duration = Duration::from_secs(3);
+/// To list all connections and find their owners, on a host with many processes.
+const LIST: Duration = Duration::from_secs(1);
 /// A reset, or the end of file, arrives at once.
 const AT_ONCE: Expected = Expected::Within { least: Duration::ZERO, most: Duration::ZERO };
 
@@ -69,7 +71,7 @@ pub(super) fn expected(fault: Fault, method: Method, world: &World) -> Expected 
         (Fault::Aborted, Method::Scan) => Expected::NotApplicable,
         (Fault::Closed | Fault::Killed | Fault::ClosedUnread, Method::Scan) => scanned(),
         (Fault::Closed | Fault::Killed | Fault::ClosedUnread | Fault::Aborted, _) => AT_ONCE,
-        (Fault::Outage | Fault::Frozen, Method::Heartbeat) if fault == Fault::Frozen => beats_stop(),
+        (Fault::Frozen, Method::Heartbeat) => beats_stop(),
         (Fault::Outage | Fault::Frozen, _) => Expected::Never,
         (Fault::ShutWindow, Method::UserTimeout) => kernel(fault, method, world),
         (Fault::ShutWindow, _) => Expected::Never,
@@ -95,7 +97,7 @@ const fn beats_stop() -> Expected {
 /// One scan asks all peers, so it takes as long as the silent ones have to answer. A scan of one connection
 /// that has ended, or was reset, would be over at once.
 fn scanned() -> Expected {
-    Expected::Within { least: SCAN_AFTER, most: SCAN_AFTER + SCAN + Duration::from_millis(500) }
+    Expected::Within { least: SCAN_AFTER, most: SCAN_AFTER + SCAN + LIST }
 }
 
 fn kernel(fault: Fault, method: Method, world: &World) -> Expected {

@@ -14,7 +14,7 @@ use crate::told::SOON;
 
 const DETECT: Duration = Duration::from_secs(12);
 /// Beyond the promise, on a machine that does other things as well; the benchmark holds it to 150 ms.
-const LATE: Duration = Duration::from_millis(1_000);
+const LATE: Duration = Duration::from_secs(3);
 
 #[test]
 fn of_15_000_sessions_1_000_fall_silent_and_exactly_those_are_told_in_time() {

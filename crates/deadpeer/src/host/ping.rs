@@ -86,7 +86,7 @@ impl Ping {
     pub fn round(&mut self, cancel: &AtomicBool, tell: &mut dyn FnMut(&Connection)) -> Result<(), ScanError> {
         let pace = Pace::default().timeout(self.interval).one_try();
         thread::sleep(self.not_before.saturating_duration_since(Instant::now()));
-        let _lock = only_one_asks(cancel)?;
+        let _locks = only_one_asks(&self.connections, cancel)?;
         for connection in &mut self.connections {
             connection.row.facts.asked = None;
             if connection.row.facts.state != TcpState::Established {

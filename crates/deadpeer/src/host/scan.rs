@@ -1,6 +1,7 @@
 //! A scan: list, complete, ask, judge, sort.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -187,7 +188,7 @@ impl<'s> Scan<'s> {
         }
         let cancel = self.cancel.unwrap_or(&NEVER);
         if let Some(pace) = self.probe {
-            let _lock = only_one_asks(cancel)?;
+            let _locks = only_one_asks(&connections, cancel)?;
             let mut silent = |_, _| ();
             let progress = self.progress.take().unwrap_or(&mut silent);
             ask::ask(&mut connections, pace, cancel, progress, &mut |_| ());
@@ -235,12 +236,15 @@ impl<'s> Scan<'s> {
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// Two runs at once could take each other's passing changes (SO_REUSEADDR) for the owners' own.
-pub(super) fn only_one_asks(cancel: &AtomicBool) -> Result<Lock, ScanError> {
+/// Two runs at once could take each other's passing changes (SO_REUSEADDR) for the owners' own: one lock in each
+/// network namespace where somebody is to be asked, always taken in the same order.
+pub(super) fn only_one_asks(connections: &[Connection], cancel: &AtomicBool) -> Result<Vec<Lock>, ScanError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        match Lock::take("deadpeer-ask") {
+    let namespaces: BTreeMap<_, _> =
+        connections.iter().map(|connection| (connection.namespace.inode(), &connection.namespace)).collect();
+    let take = |namespace: &Namespace| loop {
+        match namespace.run(|| Lock::take("deadpeer-ask")) {
             Ok(Some(lock)) => return Ok(lock),
             Ok(None) if Instant::now() >= deadline || cancel.load(Ordering::Relaxed) => {
                 return Err(ScanError::Busy);
@@ -248,7 +252,8 @@ pub(super) fn only_one_asks(cancel: &AtomicBool) -> Result<Lock, ScanError> {
             Ok(None) => thread::sleep(Duration::from_millis(20)),
             Err(error) => return Err(ScanError::Lock(error)),
         }
-    }
+    };
+    namespaces.into_values().map(|namespace| take(namespace)).collect()
 }
 
 /// Why a scan found nothing.
