@@ -226,6 +226,23 @@ fn a_shut_window_and_then_silence() {
 }
 
 #[test]
+fn a_spared_slow_reader_that_dies_is_found_out_by_window_probes() {
+    for_both!(|kind: Kind| {
+        // With its 15 it would take 18 s at the most.
+        std::fs::write("/proc/sys/net/ipv4/tcp_retries2", "4").unwrap();
+        let pair = Pair::loopback().unwrap();
+        let slow_readers = Policy::detect(SECOND * 6).survive(SECOND).slow_readers(true).build().unwrap();
+        let client = kind.guard(&pair.client, &slow_readers);
+        fill(&pair.client).unwrap();
+        // The probes are a second apart by now, and answered.
+        assert_eq!(client.lost_within(SECOND * 3), None);
+        let _severed = pair.sever().unwrap();
+        let lost = client.lost_within(SECOND * 10).unwrap();
+        assert_eq!((lost.cause, lost.noticed_by), (Loss::SilentInFlight, Mechanism::Retransmissions));
+    });
+}
+
+#[test]
 fn a_short_outage_and_a_frozen_peer_are_survived() {
     for_both!(|kind: Kind| {
         let (idle, busy) = (Pair::loopback().unwrap(), Pair::loopback().unwrap());
