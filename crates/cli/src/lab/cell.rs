@@ -17,6 +17,14 @@ pub(super) enum Expected {
 }
 
 impl Expected {
+    /// The same, counted from so much later.
+    pub(super) fn sooner_by(self, before: Duration) -> Self {
+        match self {
+            Self::Within { least, most } => Self::Within { least: least.saturating_sub(before), most },
+            Self::Never | Self::NotApplicable => self,
+        }
+    }
+
     /// What is to be expected of several runs.
     pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {

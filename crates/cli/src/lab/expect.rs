@@ -123,12 +123,9 @@ pub(super) fn expected_when_shut(
     before: Duration,
     facts: &Facts,
 ) -> Expected {
-    let Expected::Within { least, most } = kernel(fault, method, world) else {
-        return expected(fault, method, world);
-    };
     match method {
         Method::Heartbeat | Method::Scan => expected(fault, method, world),
-        Method::UserTimeout => Expected::Within { least: least.saturating_sub(before), most },
+        Method::UserTimeout => expected(fault, method, world).sooner_by(before),
         _ if fault == Fault::ShutWindow => expected(fault, method, world),
         Method::Read | Method::Poll | Method::State | Method::Keepalive | Method::RtoMax => {
             let ceiling = method.protection(&world.platform).rto_max.value().flatten();

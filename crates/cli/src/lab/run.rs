@@ -121,6 +121,7 @@ impl Run<'_> {
         });
         ready.wait();
         let (scene, mut ends, mut processes) = shut?;
+        let freshening = Instant::now();
         for end in &ends {
             end.freshen(fault)?;
         }
@@ -140,11 +141,12 @@ impl Run<'_> {
             if fault.is_in_flight() {
                 end.send()?;
             }
+            // What the kernel counts from was a little before the fault.
             expectations.push(if fault.has_shut_window() {
                 let (before, facts) = (since - shutting, diagnose(&end.client)?.facts);
                 expected_when_shut(fault, end.method, self.world, before, &facts)
             } else {
-                expected(fault, end.method, self.world)
+                expected(fault, end.method, self.world).sooner_by(since - freshening)
             });
             if scene.is_loopback() {
                 scanned.places.lock().unwrap_or_else(PoisonError::into_inner).push(end.place(fault, since));
