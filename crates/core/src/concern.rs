@@ -179,12 +179,12 @@ pub fn concerns(
     if let Bound::Unknown(why) = predicted.in_flight {
         concerns.push(Concern::Unread(why));
     }
-    match predicted.idle {
-        Bound::Never => concerns.push(Concern::KeepaliveOff { user_timeout: timeout.is_some() }),
-        Bound::Within { most, .. } if most > wanted => concerns.push(Concern::IdleTooLate { most, wanted }),
-        _ => {}
-    }
     let too_late = |bound: Bound| bound.most().filter(|most| *most > wanted);
+    if predicted.idle == Bound::Never {
+        concerns.push(Concern::KeepaliveOff { user_timeout: timeout.is_some() });
+    } else if let Some(most) = too_late(predicted.idle) {
+        concerns.push(Concern::IdleTooLate { most, wanted });
+    }
     if let Some(most) = too_late(predicted.in_flight) {
         concerns.push(Concern::InFlightTooLate { most, wanted });
     } else if let Some(most) = too_late(predicted.shut_window) {

@@ -60,9 +60,9 @@ impl fmt::Display for Bound {
 ///
 /// Counted from the last segment that came from the peer when idle or with its window shut, and from the first
 /// transmission of unanswered data or of a SYN. (A user timeout runs from the moment that the window is found
-/// shut, whether or not the peer answers: with one, that may be the sooner.) A peer that dies in the middle of an idle phase, or between two probes, is noticed that
-/// much sooner after its death. Linux counts in ticks: up to one of them (10 ms at the slowest usual HZ) may
-/// be missing from the least.
+/// shut, whether or not the peer answers: with one, that may be the sooner.) A peer that dies in the middle of
+/// an idle phase, or between two probes, is noticed that much sooner after its death. Linux counts in ticks: up
+/// to one of them (10 ms at the slowest usual HZ) may be missing from the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detection {
     /// Nothing is in flight: only keepalive notices.
@@ -110,10 +110,11 @@ pub fn detection(protection: &Protection, platform: &Platform, rto: Duration) ->
         connecting: Bound::Unknown(why),
         hung_application: Bound::Never,
     };
-    let (timeout, ceiling) = match (protection.user_timeout, protection.rto_max) {
+    let timeout = match (protection.user_timeout, protection.rto_max) {
         (Known::Not(why), _) | (Known::Is(None), Known::Not(why)) => return unknown(why),
-        (Known::Is(timeout), ceiling) => (timeout, ceiling.value().flatten().unwrap_or(platform.rto_max)),
+        (Known::Is(timeout), _) => timeout,
     };
+    let ceiling = protection.rto_ceiling(platform);
     let backoff = Backoff::new(rto, ceiling);
     Detection {
         idle,
@@ -208,7 +209,7 @@ fn shut_window(timeout: Option<Duration>, backoff: Backoff, platform: &Platform)
     let (backoff, retries) = (backoff.of_window_probes(), platform.retries);
     let rto = backoff.pause(0);
     let least = backoff.window_given_up(retries);
-    let longest = backoff.window_given_up_after(retries, 0, retries);
+    let (_, longest) = backoff.window_given_up_after(retries, 0, retries);
     let latest = platform.latest(longest.saturating_add(rto));
     let Some(timeout) = timeout else { return Bound::Within { least, most: latest } };
     // Counted from the first look, answered or not; here, too, the last pause is cut. The number of probes

@@ -232,9 +232,7 @@ impl Facts {
             path: Known::Not(Why::NotAsked),
         }
     }
-}
 
-impl Facts {
     /// How long a window that is known to be shut has been so, at least: the peer's, while data waits.
     ///
     /// No data leaves while the window is shut, and probes of it carry none, so the age of the last data

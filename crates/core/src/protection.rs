@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::facts::{TcpState, Timer};
 use crate::known::{Known, Why};
+use crate::platform::Platform;
 use crate::settings::{Keepalive, Set, Settings};
 
 /// A socket's keepalive: whether it is on, and with which values.
@@ -67,6 +68,12 @@ impl Protection {
             _ => Known::Not(why),
         };
         Self { keepalive, user_timeout: Known::Not(why), rto_max: Known::Not(why) }
+    }
+
+    /// The longest pause between retransmissions: the socket's own, or else the system's, also where the
+    /// socket's could not be read.
+    pub fn rto_ceiling(&self, platform: &Platform) -> Duration {
+        self.rto_max.value().flatten().unwrap_or(platform.rto_max)
     }
 
     /// The keepalive values in force; `None` when keepalive is off or unknown.

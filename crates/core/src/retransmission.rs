@@ -94,10 +94,11 @@ impl Backoff {
     ///
     /// The timer fires once more after `retries` probes (`tcp_probe_timer`).
     pub fn window_given_up(self, retries: u8) -> Duration {
-        self.window_given_up_after(0, 0, retries)
+        self.window_given_up_after(0, 0, retries).1
     }
 
-    /// The same for a window that has been probed for a while: counted from the last probe, or its answer.
+    /// The same for a window that has been probed for a while: counted from now, which lies somewhere in a
+    /// pause, the earliest moment; and counted from the last probe, or its answer, the nominal one.
     ///
     /// `doublings` is TCP_INFO's `tcpi_backoff`: an answer starts the count of probes anew, but leaves their
     /// pauses as long as they have grown (`tcp_ack_probe`), up to `retries` doublings (`tcp_send_probe0`).
@@ -108,14 +109,14 @@ impl Backoff {
     /// use deadpeer_core::Backoff;
     ///
     /// let backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(120));
-    /// let minutes = |doublings| backoff.window_given_up_after(doublings, 0, 15).as_secs() / 60;
+    /// let minutes = |doublings| backoff.window_given_up_after(doublings, 0, 15).1.as_secs() / 60;
     /// assert_eq!((minutes(0), minutes(15)), (15, 32));
     /// ```
-    pub fn window_given_up_after(self, doublings: u8, unanswered: u8, retries: u8) -> Duration {
-        let firings = retries.saturating_sub(unanswered).saturating_add(1);
-        (0..firings).fold(Duration::ZERO, |sum, n| {
-            sum.saturating_add(self.pause(doublings.saturating_add(n).min(retries)))
-        })
+    pub fn window_given_up_after(self, doublings: u8, unanswered: u8, retries: u8) -> (Duration, Duration) {
+        let pause = |n: u8| self.pause(doublings.saturating_add(n).min(retries));
+        let later = (1..=retries.saturating_sub(unanswered)).map(pause);
+        let earliest = later.fold(Duration::ZERO, Duration::saturating_add);
+        (earliest, earliest.saturating_add(pause(0)))
     }
 }
 
@@ -160,8 +161,7 @@ mod tests {
             [(0, 0, 6_600), (1, 0, 9_540), (2, 1, 8_850), (3, 0, 14_510), (4, 0, 15_340), (4, 0, 16_180)]
         {
             let backoff = Backoff::new(ms(208), ms(120_000));
-            let most = backoff.window_given_up_after(doublings, unanswered, 4);
-            let least = most - backoff.pause(doublings);
+            let (least, most) = backoff.window_given_up_after(doublings, unanswered, 4);
             assert!(least <= ms(seen) && ms(seen) <= most + most / 8, "{least:?}, {most:?}");
         }
     }

@@ -90,9 +90,8 @@ impl Facts {
     /// (`tcp_invalid_ratelimit`), so the first few of a shut window stay unanswered by a living peer. And the
     /// last one counts only when its answer has had an RTO to come.
     fn window_probes(&self, due: Duration) -> Option<Silence> {
-        const BASE: Duration = Duration::from_millis(200); // TCP_RTO_MIN
         const ANSWERED_APART: Duration = Duration::from_millis(500);
-        let backoff = Backoff::new(self.rto.max(BASE), self.rto_max.unwrap_or(Duration::MAX));
+        let backoff = Backoff::new(self.rto, self.rto_max.unwrap_or(Duration::MAX)).of_window_probes();
         let pause_before = |back: u8| backoff.pause(self.backoff.saturating_sub(back));
         let since_last = pause_before(0).saturating_sub(due);
         let sent = (1..=self.probes_out).take_while(|&back| pause_before(back) >= ANSWERED_APART).count();

@@ -152,6 +152,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether nothing more may be read that could have to be held.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.account.held() >= self.config.limits.buffered
+    }
+
     /// One that was admitted, and never became a session.
     pub(crate) fn turn_away(&self, address: SocketAddr, why: Refusal) {
         self.release(address.ip());

@@ -9,12 +9,9 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use deadpeer_core::{
-    Backoff, Bound, Detection, Facts, Keepalive, Platform, Set, Settings, TcpState, detection,
-};
+use deadpeer_core::{Backoff, Bound, Detection, Keepalive, Platform, Set, Settings, detection};
 use deadpeer_lab::{Pair, fill, forget, isolated};
-use deadpeer_os::linux::tcp_info::{CAPACITY, TcpInfo};
-use deadpeer_os::linux::{settings, sockopt};
+use deadpeer_os::linux::{settings, sockopt, stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// A tick of the kernel, and our own reading of the clock.
@@ -215,12 +212,7 @@ fn a_window_that_was_shut_for_a_while_is_probed_for_longer() {
         let (fresh, longest) = range(detection(&protection, &platform, RTO).shut_window);
         let mut pair = Pair::loopback().unwrap();
         fill(&pair.client).unwrap();
-        let facts = || {
-            let mut buffer = [0; CAPACITY];
-            let mut facts = Facts::new(TcpState::Established);
-            TcpInfo::read(pair.client.as_fd(), &mut buffer).unwrap().fill(&mut facts);
-            facts
-        };
+        let facts = || stream::look(pair.client.as_fd()).unwrap().facts;
         while facts().backoff < RETRIES {
             thread::sleep(Duration::from_millis(20));
         }
@@ -229,8 +221,7 @@ fn a_window_that_was_shut_for_a_while_is_probed_for_longer() {
         let _severed = deadpeer_lab::sever(&client, &server).unwrap();
         let (silent, found) = (Instant::now(), facts());
         let backoff = Backoff::new(found.rto, platform.rto_max);
-        let most = backoff.window_given_up_after(found.backoff, found.probes_out, RETRIES);
-        let least = most - backoff.pause(found.backoff);
+        let (least, most) = backoff.window_given_up_after(found.backoff, found.probes_out, RETRIES);
         let error = pair.client.read(&mut [0]).unwrap_err();
         let seen = silent.elapsed();
         check(seen, least, platform.latest(most), lateness);

@@ -128,13 +128,11 @@ pub(super) fn expected_when_shut(
         Method::UserTimeout => expected(fault, method, world).sooner_by(before),
         _ if fault == Fault::ShutWindow => expected(fault, method, world),
         Method::Read | Method::Poll | Method::State | Method::Keepalive | Method::RtoMax => {
-            let ceiling = method.protection(&world.platform).rto_max.value().flatten();
-            let backoff = Backoff::new(facts.rto, ceiling.unwrap_or(world.platform.rto_max));
-            let (doublings, unanswered, retries) = (facts.backoff, facts.probes_out, world.platform.retries);
-            let whole = backoff.window_given_up_after(doublings, unanswered, retries);
-            // The pause that runs may just have begun, or be just over.
-            let least = whole.saturating_sub(backoff.pause(doublings));
-            Expected::Within { least, most: world.platform.latest(whole) }
+            let platform = &world.platform;
+            let backoff = Backoff::new(facts.rto, method.protection(platform).rto_ceiling(platform));
+            let (least, nominal) =
+                backoff.window_given_up_after(facts.backoff, facts.probes_out, platform.retries);
+            Expected::Within { least, most: platform.latest(nominal) }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A running `deadpeer serve`.
 
+use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
@@ -55,11 +56,7 @@ impl Served {
     }
 
     pub(crate) fn until_metric_is(&self, name: &str, value: f64) {
-        let until = Instant::now() + SOON;
-        while self.metric(name) != value {
-            assert!(Instant::now() < until, "{name} is {}, not {value}", self.metric(name));
-            thread::sleep(Duration::from_millis(50));
-        }
+        until(name, || self.metric(name), &value);
     }
 
     /// So many descriptors it has, and so many threads; without those that answer for the status as they are needed.
@@ -73,15 +70,7 @@ impl Served {
 
     /// It holds so much again; the last answer about its status may still be on its way out.
     pub(crate) fn until_held_is(&self, before: (usize, usize)) {
-        let until = Instant::now() + SOON;
-        while self.held() != before {
-            assert!(
-                Instant::now() < until,
-                "descriptors or threads are left: {:?} of {before:?}",
-                self.held()
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        until("how many descriptors and threads it has", || self.held(), &before);
     }
 
     /// Kilobytes of memory that it has had at most.
@@ -89,6 +78,19 @@ impl Served {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.program.id())).unwrap();
         let line = text.lines().find(|line| line.starts_with("VmHWM")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+/// Waits until what is looked at is as wanted.
+fn until<T: PartialEq + Debug>(what: &str, look: impl Fn() -> T, wanted: &T) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let seen = look();
+        if seen == *wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what} is {seen:?}, not {wanted:?}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

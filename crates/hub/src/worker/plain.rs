@@ -102,7 +102,7 @@ impl Worker {
         scratch: &mut [u8],
         now: Instant,
     ) -> bool {
-        let over_budget = self.shared.account.held() >= self.shared.config.limits.buffered;
+        let over_budget = self.shared.is_over_budget();
         let Some(entry) = self.table.get(index) else { return false };
         let takes_none = !entry.dialogue.is_up() || entry.is_blocked() || over_budget;
         let Some(joint) = entry.joint() else { return false };

@@ -47,7 +47,7 @@ impl Worker {
         scratch: &mut [u8],
         now: Instant,
     ) -> bool {
-        let over_budget = self.shared.account.held() >= self.shared.config.limits.buffered;
+        let over_budget = self.shared.is_over_budget();
         let Some(entry) = self.table.get(index) else { return false };
         if entry.extra.as_ref().is_some_and(|extra| extra.dial.is_some()) {
             return false;

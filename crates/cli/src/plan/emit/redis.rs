@@ -30,7 +30,7 @@ pub(super) fn write(wanted: &Wanted<'_>) -> Written {
     let outage = wanted.plan.outage;
     // The last of three probes, two intervals after the first, must come after the outage.
     let survives = |keepalive: Keepalive| keepalive.interval() * 2 > outage;
-    let in_time = |bound| matches!(bound, Bound::Within { most, .. } if most <= detect);
+    let in_time = |bound: Bound| bound.most().is_some_and(|most| most <= detect);
     let idle = u64::try_from(Wanted::seconds(wanted.keepalive.idle())).unwrap_or(u64::MAX);
     let chosen = (1..=idle).rev().find(|seconds| noticed(*seconds).is_some_and(|(_, idle)| in_time(idle)));
     let Some((seconds, (keepalive, idle))) = chosen.and_then(|seconds| Some((seconds, noticed(seconds)?)))
