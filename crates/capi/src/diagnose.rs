@@ -19,6 +19,8 @@ pub enum deadpeer_verdict {
     Alive = 10,
     /// On its way to its end, as TCP means it to be.
     Closing = 20,
+    /// Over. Its owner holds a socket that is connected to nothing.
+    Ended = 25,
     /// Not yet connected.
     Opening = 30,
     /// Nothing wrong, nothing proven.
@@ -71,6 +73,10 @@ pub enum deadpeer_cause {
     Connecting = 15,
     /// It waits for connections.
     Listening = 16,
+    /// The peer answers, and does not acknowledge segments of this size: they are lost on the way.
+    MtuBlackHole = 17,
+    /// The connection has ended, and its owner has taken the reason.
+    Unknown = 18,
 }
 
 /// What each of the classic methods says of a connection, and what follows from all of them.
@@ -190,6 +196,7 @@ impl From<Verdict> for deadpeer_verdict {
         match verdict {
             Verdict::Alive => Self::Alive,
             Verdict::Closing => Self::Closing,
+            Verdict::Ended => Self::Ended,
             Verdict::Opening => Self::Opening,
             Verdict::Unverified => Self::Unverified,
             Verdict::Stalled => Self::Stalled,
@@ -220,6 +227,8 @@ impl From<Cause> for deadpeer_cause {
             Cause::ClosedHere => Self::ClosedHere,
             Cause::Connecting => Self::Connecting,
             Cause::Listening => Self::Listening,
+            Cause::MtuBlackHole => Self::MtuBlackHole,
+            Cause::Unknown => Self::Unknown,
             _ => Self::Other,
         }
     }

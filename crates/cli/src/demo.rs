@@ -56,7 +56,7 @@ fn show(args: &Demo) -> Result<Ended, Box<dyn Error>> {
         .map(|pair| pair.client.local_addr().map(|address| address.port().to_string()))
         .collect::<io::Result<_>>()?;
     let filter = Filter::parse(ports.iter().map(|port| format!("local::{port}")))?;
-    let rules = Rules { stalled_after: STALL, ..Rules::default() };
+    let rules = Rules { stalled_after: STALL, leaked_after: STALL, ..Rules::default() };
     let report = Scan::new().filter(filter).rules(rules).probe(Pace::default()).run()?;
     drop(severed);
     unless_closed(print(&report.findings(), args.json))?;

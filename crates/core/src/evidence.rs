@@ -3,7 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::facts::{Hop, TcpState};
+use crate::certainty::Loss;
+use crate::facts::{AnswerTime, Hop, TcpState};
 use crate::known::Why;
 use crate::silence::Tries;
 use crate::text::Span;
@@ -16,26 +17,53 @@ pub enum Evidence {
     /// TCP last accepted something from the peer this long ago.
     LastHeard(Duration),
     /// The peer's kernel answered our question.
-    Answered {
-        /// The time that the answer took.
-        after: Duration,
-    },
-    /// The connection ended right after our question.
+    Answered(AnswerTime),
+    /// The peer sent data while we asked.
+    HeardMeanwhile,
+    /// The connection was reset after our question.
     Reset {
         /// The time that it took.
         after: Duration,
     },
     /// The owner closed the connection while we asked.
     Gone,
+    /// The connection has ended, and the socket does not tell why any more.
+    Ended,
     /// Tries without an answer.
     Unanswered {
         /// Which tries.
         tries: Tries,
         /// How many.
-        count: u8,
+        count: u16,
         /// For how long at least.
         over: Duration,
         /// Bytes in flight, for retransmissions.
+        bytes: u32,
+    },
+    /// How sure silence is: for independent losses.
+    Certainty {
+        /// How many tries went unanswered.
+        tries: u16,
+        /// Packets that the path loses each way, at most.
+        loss: Loss,
+    },
+    /// What would prove the death.
+    ProofTakes {
+        /// How many tries, unanswered …
+        tries: u16,
+        /// … over how long.
+        over: Duration,
+    },
+    /// The peer answers, and retransmissions go unacknowledged.
+    Stuck {
+        /// How many retransmissions.
+        count: u8,
+        /// The size of the segments, bytes.
+        segment: u32,
+    },
+    /// Our own kernel can't send.
+    CannotSend {
+        /// The bytes that wait.
         bytes: u32,
     },
     /// We could not ask.
@@ -93,7 +121,7 @@ pub enum Figure {
 
 impl Tries {
     /// What is counted, for one and for several.
-    const fn noun(self, count: u8) -> &'static str {
+    const fn noun(self, count: u16) -> &'static str {
         match (self, count) {
             (Self::Questions, 1) => "question",
             (Self::Questions, _) => "questions",
@@ -126,9 +154,15 @@ impl Evidence {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::LastHeard(_) => "last-heard",
-            Self::Answered { .. } => "answered",
+            Self::Answered(_) => "answered",
+            Self::HeardMeanwhile => "heard-meanwhile",
             Self::Reset { .. } => "reset",
             Self::Gone => "gone",
+            Self::Ended => "ended",
+            Self::Certainty { .. } => "certainty",
+            Self::ProofTakes { .. } => "proof-takes",
+            Self::Stuck { .. } => "stuck",
+            Self::CannotSend { .. } => "cannot-send",
             Self::Unanswered { tries: Tries::Questions, .. } => "questions-unanswered",
             Self::Unanswered { tries: Tries::Retransmissions, .. } => "retransmissions-unanswered",
             Self::Unanswered { tries: Tries::KeepaliveProbes, .. } => "keepalive-unanswered",
@@ -150,8 +184,23 @@ impl Evidence {
         use Figure::{Bytes, Count, Time, Word};
         let figures: [Option<(&'static str, Figure)>; 3] = match *self {
             Self::LastHeard(ago) | Self::PeerClosed { ago } => [Some(("ago", Time(ago))), None, None],
-            Self::Answered { after } | Self::Reset { after } => [Some(("after", Time(after))), None, None],
-            Self::Gone => [None; 3],
+            Self::Answered(AnswerTime { least, most }) => {
+                [Some(("least", Time(least))), Some(("most", Time(most))), None]
+            }
+            Self::Reset { after } => [Some(("after", Time(after))), None, None],
+            Self::HeardMeanwhile | Self::Gone | Self::Ended => [None; 3],
+            Self::Certainty { tries, loss } => [
+                Some(("count", Count(tries.into()))),
+                Some(("loss_permille", Count(loss.permille().into()))),
+                Some(("false_once_in", Count(loss.odds(tries)))),
+            ],
+            Self::ProofTakes { tries, over } => {
+                [Some(("count", Count(tries.into()))), Some(("over", Time(over))), None]
+            }
+            Self::Stuck { count, segment } => {
+                [Some(("count", Count(count.into()))), Some(("segment", Bytes(segment.into()))), None]
+            }
+            Self::CannotSend { bytes } => [Some(("bytes", Bytes(bytes.into()))), None, None],
             Self::Unanswered { tries, count, over, bytes } => [
                 Some(("count", Count(count.into()))),
                 Some(("over", Time(over))),
@@ -180,11 +229,46 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::LastHeard(ago) => write!(f, "last heard {} ago", Span(ago)),
-            Self::Answered { after } => write!(f, "answered our question after {}", Span(after)),
+            Self::Answered(time) => match time.exact() {
+                Some(after) => write!(f, "answered our question after {}", Span(after)),
+                None => {
+                    let (least, most) = (Span(time.least), Span(time.most));
+                    write!(f, "answered one of our questions, after {least} to {most}")
+                }
+            },
+            Self::HeardMeanwhile => f.write_str("sent data while we asked"),
             Self::Reset { after } => {
                 write!(f, "the connection was reset {} after our question", Span(after))
             }
             Self::Gone => f.write_str("closed by its owner while we looked"),
+            Self::Ended => f.write_str(
+                "the connection has ended; a reset, a timeout and an orderly end look the same now that its \
+                 owner has taken the error",
+            ),
+            Self::Certainty { tries, loss } => {
+                let (whole, tenth) = (loss.permille() / 10, loss.permille() % 10);
+                write!(
+                    f,
+                    "a living peer stays silent that long once in {} times",
+                    Grouped(loss.odds(tries))
+                )?;
+                match tenth {
+                    0 => write!(f, ", with {whole} % independent loss each way"),
+                    _ => write!(f, ", with {whole}.{tenth} % independent loss each way"),
+                }
+            }
+            Self::ProofTakes { tries, over } => {
+                write!(f, "proof takes {tries} unanswered tries over {}", Span(over))
+            }
+            Self::Stuck { count, segment } => write!(
+                f,
+                "the peer answers, and {count} retransmissions of segments of {segment} bytes were not acknowledged"
+            ),
+            Self::CannotSend { bytes } => write!(
+                f,
+                "our own kernel can't send the {bytes} bytes that wait, though the peer's window is open (a \
+                 firewall or a rule of this host, or its address was removed)"
+            ),
             Self::Unanswered { tries: Tries::Retransmissions, count, over, bytes } => {
                 let noun = Tries::Retransmissions.noun(count);
                 write!(f, "{count} {noun} of {bytes} bytes unanswered for {}", Span(over))
@@ -215,6 +299,18 @@ impl fmt::Display for Evidence {
             Self::OthersSilent(count) => {
                 write!(f, "all {count} other peers behind the same first hop are silent too")
             }
+        }
+    }
+}
+
+/// Digits in groups of three.
+struct Grouped(u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0..1_000 => write!(f, "{}", self.0),
+            number => write!(f, "{},{:03}", Grouped(number / 1_000), number % 1_000),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use core::time::Duration;
 
+use crate::certainty::{Loss, Proof};
 use crate::known::{Known, Why};
 
 /// The states of RFC 9293, as Linux names them (include/net/tcp_states.h).
@@ -85,12 +86,20 @@ pub enum Timer {
 /// What came of asking the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// How many questions were sent.
-    pub tries: u8,
+    /// How many questions were sent that had the time to be answered.
+    pub tries: u16,
     /// How long ago the first was sent.
     pub over: Duration,
     /// What came back.
     pub answer: Answer,
+    /// How many questions were answered.
+    pub answers: u16,
+    /// Retransmissions that left after the first answer, and were not acknowledged.
+    pub stuck: u8,
+    /// What silence would have to be to prove a death on this path.
+    pub proof: Proof,
+    /// How long that takes from the first question on.
+    pub proof_takes: Duration,
 }
 
 /// What came back.
@@ -98,12 +107,33 @@ pub struct Asked {
 pub enum Answer {
     /// Nothing.
     None,
-    /// The peer's kernel answered, this long after a question.
-    Heard(Duration),
-    /// The connection ended right after our question: the peer's host knows no such connection (RST).
+    /// An acknowledgement without data: the peer's kernel answered.
+    Answered(AnswerTime),
+    /// Data: the peer sent something of its own.
+    Heard,
+    /// The connection was reset after our question: the peer's host knows no such connection (RST), or
+    /// something on the way refuses it.
     Reset(Duration),
+    /// The connection ended while we asked, and its owner has taken the reason.
+    Ended,
     /// The owner closed the connection meanwhile.
     Gone,
+}
+
+/// How long an answer took. Where it could belong to several questions, the shortest and the longest time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerTime {
+    /// Since the last question that it can belong to.
+    pub least: Duration,
+    /// Since the first question that it can belong to.
+    pub most: Duration,
+}
+
+impl AnswerTime {
+    /// The time, where there is only one.
+    pub fn exact(self) -> Option<Duration> {
+        (self.least == self.most).then_some(self.most)
+    }
 }
 
 /// Our own way to the peer, as far as this host can see it.
@@ -172,8 +202,23 @@ pub struct Facts {
     /// own keepalive probes count here only.
     #[doc(alias = "tcpi_segs_in")]
     pub segments_in: Known<u32>,
+    /// Segments with data among them.
+    #[doc(alias = "tcpi_data_segs_in")]
+    pub data_segments_in: Known<u32>,
+    /// Segments with data that were sent, retransmissions among them.
+    #[doc(alias = "tcpi_data_segs_out")]
+    pub data_segments_out: Known<u32>,
+    /// Segments that were sent again in the connection's life.
+    #[doc(alias = "tcpi_total_retrans")]
+    pub retransmitted: u32,
     /// The smoothed round-trip time.
     pub rtt: Option<Duration>,
+    /// How much the round-trip time varies (mean deviation).
+    #[doc(alias = "tcpi_rttvar")]
+    pub rtt_variance: Option<Duration>,
+    /// The shortest round-trip time of the last minutes.
+    #[doc(alias = "tcpi_min_rtt")]
+    pub least_rtt: Option<Duration>,
     /// The retransmission timeout in force, doublings included.
     pub rto: Duration,
     /// The longest that `rto` can get, where it is known.
@@ -188,14 +233,23 @@ pub struct Facts {
     pub probes_out: u8,
     /// Bytes sent and not acknowledged.
     pub in_flight: u32,
+    /// Segments sent and not acknowledged.
+    #[doc(alias = "tcpi_unacked")]
+    pub segments_in_flight: u32,
     /// Bytes written and not yet sent.
     pub unsent: u32,
     /// Bytes received that the program has not read.
     pub unread: u32,
     /// The window that we last advertised, bytes; shut at 0.
     pub own_window: Known<u32>,
+    /// The window that the peer last advertised, bytes; shut at 0.
+    #[doc(alias = "tcpi_snd_wnd")]
+    pub peer_window: Known<u32>,
     /// The timer that is pending.
     pub timer: Timer,
+    /// Whether a descriptor of this socket exists. Without one the kernel alone holds it: it is being closed, or
+    /// waits to be accepted.
+    pub has_descriptor: bool,
     /// The distance of keepalive probes, where it could be read.
     pub keepalive_interval: Option<Duration>,
     /// A listener's queue.
@@ -215,17 +269,25 @@ impl Facts {
             last_received: Known::Not(Why::NotAsked),
             last_sent: Known::Not(Why::NotAsked),
             segments_in: Known::Not(Why::NotAsked),
+            data_segments_in: Known::Not(Why::NotAsked),
+            data_segments_out: Known::Not(Why::NotAsked),
+            retransmitted: 0,
             rtt: None,
+            rtt_variance: None,
+            least_rtt: None,
             rto: Duration::from_secs(1),
             rto_max: None,
             backoff: 0,
             retransmits: 0,
             probes_out: 0,
             in_flight: 0,
+            segments_in_flight: 0,
             unsent: 0,
             unread: 0,
             own_window: Known::Not(Why::NotAsked),
+            peer_window: Known::Not(Why::NotAsked),
             timer: Timer::Off,
+            has_descriptor: true,
             keepalive_interval: None,
             accept_queue: None,
             asked: None,
@@ -239,7 +301,70 @@ impl Facts {
     /// sent is the time that it has been shut. At least one answered probe must have confirmed it.
     pub fn window_shut_for(&self) -> Option<Duration> {
         let probing = matches!(self.timer, Timer::WindowProbe(_)) && self.backoff > 0;
-        if probing && self.unsent > 0 { self.last_sent.value() } else { None }
+        if probing && self.unsent > 0 && !self.cannot_send() { self.last_sent.value() } else { None }
+    }
+
+    /// Whether our own kernel fails to send: the peer's window is open, data waits, nothing is in flight, and the
+    /// timer that should have sent it has fired in vain. A firewall of this host, a rule without a route or a
+    /// local address that was removed does that (`tcp_send_probe0`: what the IP layer refuses is tried again).
+    pub fn cannot_send(&self) -> bool {
+        let open = matches!(self.peer_window, Known::Is(bytes) if bytes > 0);
+        let in_vain = matches!(self.timer, Timer::WindowProbe(_)) && self.probes_out > 0;
+        open && in_vain && self.unsent > 0 && self.in_flight == 0
+    }
+
+    /// How long nothing has come or gone: neither data nor acknowledgements.
+    pub fn quiet_for(&self) -> Option<Duration> {
+        let ages = [self.last_heard, self.last_received, self.last_sent];
+        ages.into_iter().filter_map(Known::value).min()
+    }
+
+    /// The size of the segments that wait for an acknowledgement.
+    pub const fn segment_size(&self) -> Option<u32> {
+        self.in_flight.checked_div(self.segments_in_flight)
+    }
+
+    /// What the connection's own retransmissions tell of the path: packets lost, of packets sent. Those that are
+    /// unanswered now don't count: they may be the silence that is to be judged.
+    pub fn losses(&self) -> (u32, u32) {
+        // A tail loss probe goes before the first retransmission.
+        let now = if self.retransmits > 0 { u32::from(self.retransmits) + 1 } else { 0 };
+        let sent = self.data_segments_out.value().unwrap_or(0).saturating_sub(now);
+        (self.retransmitted.saturating_sub(now), sent)
+    }
+
+    /// How long an answer may take: the retransmission timeout without its doublings, 1 s at least.
+    pub fn patience(&self) -> Duration {
+        let first = self.rto / 1u32.checked_shl(u32::from(self.backoff)).unwrap_or(u32::MAX);
+        let varied = self.rtt_variance.unwrap_or_default().saturating_mul(4);
+        let round_trip = self.rtt.unwrap_or_default().saturating_add(varied);
+        first.max(round_trip).max(Duration::from_secs(1))
+    }
+
+    /// How far apart questions have to be so that a living peer answers each: Linux answers one in 500 ms
+    /// (`tcp_invalid_ratelimit` in ip-sysctl.rst), counted where they *arrive*. At 600 ms with 150 ms of jitter
+    /// 18 % stay unanswered, a second apart none (measured).
+    pub fn question_gap(&self) -> Duration {
+        let jitter = self.rtt_variance.unwrap_or_default().saturating_mul(4);
+        Duration::from_millis(500).saturating_add(jitter).max(Duration::from_secs(1))
+    }
+
+    /// Whether the peer is known to be this host.
+    pub const fn is_on_this_host(&self) -> bool {
+        matches!(self.path, Known::Is(Path { hop: Hop::Loopback, .. }))
+    }
+
+    /// What silence has to be to prove the peer's death: as found when it was asked, else by what the connection
+    /// itself tells of its path.
+    pub fn proof(&self) -> Proof {
+        match self.asked {
+            Some(Known::Is(asked)) => asked.proof,
+            _ if self.is_on_this_host() => Proof::ON_THIS_HOST,
+            _ => {
+                let (lost, sent) = self.losses();
+                Proof::across(Loss::measured(lost.into(), sent.into()))
+            }
+        }
     }
 
     /// How long our own program has left a full receive queue unread.

@@ -8,15 +8,13 @@ use crate::known::Known;
 use crate::silence::{Silence, Tries};
 use crate::verdict::{Cause, Judgement, Verdict};
 
-/// The thresholds of the rules, so that no number hides in them.
+/// The thresholds of the rules that a user may choose. What proves a death is not among them: see [`Proof`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// A peer heard from within this time is alive.
     pub fresh: Duration,
-    /// A dead peer has left at least so many tries unanswered …
-    pub tries: u8,
-    /// … over at least this time.
-    pub over: Duration,
+    /// A connection that the peer has closed is leaked once nothing has come or gone for this long.
+    pub leaked_after: Duration,
     /// A shut window, an unread queue, a full accept queue must stay so for this long.
     pub stalled_after: Duration,
 }
@@ -25,17 +23,27 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             fresh: Duration::from_secs(10),
-            tries: 3,
-            over: Duration::from_secs(3),
+            leaked_after: Duration::from_secs(10),
             stalled_after: Duration::from_secs(5),
         }
     }
 }
 
+impl Rules {
+    /// Segments that were sent again this often while the peer answers are stuck, not unlucky.
+    const STUCK_RETRANSMISSIONS: u8 = 4;
+    /// This many answers show that small packets come through, both ways.
+    const ANSWERS: u16 = 3;
+    /// Any path carries segments of this size (RFC 9293, 3.7.1: the default MSS); larger ones can meet a link that
+    /// is too narrow.
+    const SMALL_SEGMENT: u32 = 536;
+}
+
 /// Judges a connection.
 ///
-/// In this order: what its state says alone; a reset in answer to us; silence; a stall; a sign of life;
-/// nothing. Silence goes before a fresh sign of life, because tries that go unanswered are the younger fact.
+/// In this order: what its state says alone; how it ended while it was asked; our own failure to send; silence;
+/// data that does not get through; a stall; the peer's close; a sign of life; nothing. Silence goes before a
+/// fresh sign of life, because tries that go unanswered are the younger fact.
 ///
 /// ```
 /// use core::time::Duration;
@@ -59,42 +67,38 @@ impl Default for Rules {
 /// ```
 pub fn judge(facts: &Facts, rules: &Rules) -> Judgement {
     by_state(facts, rules)
-        .or_else(|| by_reset(facts))
-        .or_else(|| by_silence(facts, rules))
+        .or_else(|| by_end(facts))
+        .or_else(|| by_own_failure(facts))
+        .or_else(|| by_silence(facts))
+        .or_else(|| by_stuck_data(facts))
         .or_else(|| by_stall(facts, rules))
+        .or_else(|| by_close(facts, rules))
         .unwrap_or_else(|| by_life(facts, rules))
 }
 
+/// States in which nothing more can be found out about the peer, or need be.
 fn by_state(facts: &Facts, rules: &Rules) -> Option<Judgement> {
-    let state = Evidence::State(facts.state);
-    let judgement = match facts.state {
-        TcpState::Established => return None,
-        TcpState::Listen => listener(facts, rules),
+    match facts.state {
+        TcpState::Listen => Some(listener(facts, rules)),
         TcpState::SynSent | TcpState::SynReceived => {
-            Judgement::new(Verdict::Opening, Cause::Connecting, state).and(silent(facts))
+            let state = Evidence::State(facts.state);
+            Some(Judgement::new(Verdict::Opening, Cause::Connecting, state).and(silent(facts)))
         }
-        TcpState::CloseWait => {
-            let ago = facts.last_heard.value().unwrap_or_default();
-            Judgement::new(Verdict::Leaked, Cause::PeerClosed, Evidence::PeerClosed { ago })
-                .and(silent(facts))
+        TcpState::TimeWait => Some(closing(facts)),
+        // Nobody holds it: the kernel ends it by itself, within minutes.
+        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::LastAck | TcpState::Closing
+            if !facts.has_descriptor =>
+        {
+            Some(closing(facts))
         }
-        TcpState::Close if matches!(facts.asked, Some(Known::Is(Asked { answer: Answer::Reset(_), .. }))) => {
-            return None;
-        }
-        TcpState::FinWait1
-        | TcpState::FinWait2
-        | TcpState::TimeWait
-        | TcpState::Close
-        | TcpState::LastAck
-        | TcpState::Closing => {
-            let gone = matches!(facts.asked, Some(Known::Is(Asked { answer: Answer::Gone, .. })));
-            let first = if gone { Evidence::Gone } else { state };
-            Judgement::new(Verdict::Closing, Cause::ClosedHere, first)
-                .and(silent(facts))
-                .and(last_heard(facts))
-        }
-    };
-    Some(judgement)
+        _ => None,
+    }
+}
+
+fn closing(facts: &Facts) -> Judgement {
+    Judgement::new(Verdict::Closing, Cause::ClosedHere, Evidence::State(facts.state))
+        .and(silent(facts))
+        .and(last_heard(facts))
 }
 
 fn listener(facts: &Facts, rules: &Rules) -> Judgement {
@@ -110,23 +114,41 @@ fn listener(facts: &Facts, rules: &Rules) -> Judgement {
     Judgement::new(Verdict::Unverified, Cause::Listening, Evidence::State(facts.state))
 }
 
-fn by_reset(facts: &Facts) -> Option<Judgement> {
-    match facts.asked {
-        Some(Known::Is(Asked { answer: Answer::Reset(after), .. })) => Some(
-            Judgement::new(Verdict::Dead, Cause::Reset, Evidence::Reset { after }).and(last_heard(facts)),
-        ),
-        _ => None,
-    }
+/// How it ended while the peer was asked, or before.
+fn by_end(facts: &Facts) -> Option<Judgement> {
+    let judgement = match facts.asked {
+        Some(Known::Is(Asked { answer: Answer::Reset(after), .. })) => {
+            Judgement::new(Verdict::Dead, Cause::Reset, Evidence::Reset { after })
+        }
+        Some(Known::Is(Asked { answer: Answer::Gone, .. })) => {
+            Judgement::new(Verdict::Closing, Cause::ClosedHere, Evidence::Gone)
+        }
+        Some(Known::Is(Asked { answer: Answer::Ended, .. })) => {
+            Judgement::new(Verdict::Ended, Cause::Unknown, Evidence::Ended)
+        }
+        _ if facts.state == TcpState::Close => {
+            Judgement::new(Verdict::Ended, Cause::Unknown, Evidence::State(facts.state))
+        }
+        _ => return None,
+    };
+    Some(judgement.and(last_heard(facts)))
 }
 
-/// Silence is death when there were enough tries over enough time and our own way is up.
-fn by_silence(facts: &Facts, rules: &Rules) -> Option<Judgement> {
-    if let Some(Known::Is(Asked { answer: Answer::Heard(_), .. })) = facts.asked {
+fn by_own_failure(facts: &Facts) -> Option<Judgement> {
+    let evidence = Evidence::CannotSend { bytes: facts.unsent };
+    let judgement = Judgement::new(Verdict::Suspect, Cause::LocalPath, evidence).and(last_heard(facts));
+    facts.cannot_send().then_some(judgement)
+}
+
+/// Silence is death when it meets its proof and our own way is up.
+fn by_silence(facts: &Facts) -> Option<Judgement> {
+    if answers(facts) > 0 {
         return None;
     }
     let silence = facts.silence()?;
+    let proof = facts.proof();
     let heard_before = facts.last_heard.value().is_none_or(|ago| ago >= silence.over);
-    let enough = silence.count >= rules.tries && silence.over >= rules.over && heard_before;
+    let enough = proof.is_met_by(silence) && heard_before;
     let (verdict, cause) = match facts.path {
         Known::Is(path) if !path.is_up() => (Verdict::Suspect, Cause::LocalPath),
         // A way that nobody could look at is not known to be up.
@@ -134,13 +156,26 @@ fn by_silence(facts: &Facts, rules: &Rules) -> Option<Judgement> {
         _ if enough => (Verdict::Dead, unanswered(silence)),
         _ => (Verdict::Suspect, unanswered(silence)),
     };
-    let first = Evidence::Unanswered {
-        tries: silence.tries,
-        count: silence.count,
-        over: silence.over,
-        bytes: facts.in_flight,
+    let how_sure = match (enough, proof.loss) {
+        (true, Some(loss)) => Some(Evidence::Certainty { tries: silence.count, loss }),
+        (true, None) => None,
+        (false, _) => Some(proof_takes(facts)),
     };
-    Some(Judgement::new(verdict, cause, first).and(last_heard(facts)).and(path(facts)))
+    Some(
+        Judgement::new(verdict, cause, unanswered_tries(facts, silence))
+            .and(how_sure)
+            .and(last_heard(facts))
+            .and(path(facts)),
+    )
+}
+
+fn proof_takes(facts: &Facts) -> Evidence {
+    let proof = facts.proof();
+    let over = match facts.asked {
+        Some(Known::Is(asked)) => asked.proof_takes,
+        _ => proof.takes(facts.question_gap(), facts.patience()),
+    };
+    Evidence::ProofTakes { tries: proof.tries, over }
 }
 
 const fn unanswered(silence: Silence) -> Cause {
@@ -150,6 +185,28 @@ const fn unanswered(silence: Silence) -> Cause {
         Tries::KeepaliveProbes => Cause::KeepaliveUnanswered,
         Tries::WindowProbes => Cause::WindowProbesUnanswered,
     }
+}
+
+const fn unanswered_tries(facts: &Facts, silence: Silence) -> Evidence {
+    let Silence { tries, count, over } = silence;
+    Evidence::Unanswered { tries, count, over, bytes: facts.in_flight }
+}
+
+/// The peer answers, and what was sent to it is not acknowledged: an answer must not outweigh that.
+fn by_stuck_data(facts: &Facts) -> Option<Judgement> {
+    let retransmitted = facts.retransmits >= Rules::STUCK_RETRANSMISSIONS && facts.in_flight > 0;
+    let (Some(Known::Is(asked)), true) = (facts.asked, retransmitted && answers(facts) > 0) else {
+        return None;
+    };
+    let segment = facts.segment_size().unwrap_or(0);
+    let stuck = Evidence::Stuck { count: facts.retransmits, segment };
+    // Right after an outage, too, a peer answers before the next retransmission is due: one must have left since.
+    let too_large = asked.answers >= Rules::ANSWERS && asked.stuck > 0 && segment > Rules::SMALL_SEGMENT;
+    let (verdict, cause) = match too_large {
+        true => (Verdict::Stalled, Cause::MtuBlackHole),
+        false => (Verdict::Suspect, Cause::RetransmissionsUnanswered),
+    };
+    Some(Judgement::new(verdict, cause, stuck).and(answered(facts)).and(last_heard(facts)))
 }
 
 fn by_stall(facts: &Facts, rules: &Rules) -> Option<Judgement> {
@@ -171,9 +228,27 @@ fn by_stall(facts: &Facts, rules: &Rules) -> Option<Judgement> {
     )
 }
 
+/// Half-closed connections: healthy while something moves.
+fn by_close(facts: &Facts, rules: &Rules) -> Option<Judgement> {
+    match facts.state {
+        TcpState::CloseWait => {
+            let ago = facts.quiet_for()?;
+            let over = ago >= rules.leaked_after && facts.in_flight == 0 && facts.unsent == 0;
+            let judgement = Judgement::new(Verdict::Leaked, Cause::PeerClosed, Evidence::PeerClosed { ago });
+            over.then_some(judgement.and(last_heard(facts)))
+        }
+        TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing => Some(closing(facts)),
+        _ => None,
+    }
+}
+
 fn by_life(facts: &Facts, rules: &Rules) -> Judgement {
+    // A half-closed connection is an unusual one, and its state says so.
+    let half_closed = matches!(facts.state, TcpState::CloseWait | TcpState::FinWait2);
+    let state = half_closed.then_some(Evidence::State(facts.state));
     if let Some(answer) = answered(facts) {
-        return Judgement::new(Verdict::Alive, Cause::Answered, answer);
+        let cause = if answer == Evidence::HeardMeanwhile { Cause::Heard } else { Cause::Answered };
+        return Judgement::new(Verdict::Alive, cause, answer).and(state);
     }
     let not_asked = match facts.asked {
         Some(Known::Not(why)) => Some(Evidence::NotAsked(why)),
@@ -181,11 +256,11 @@ fn by_life(facts: &Facts, rules: &Rules) -> Judgement {
     };
     match facts.last_heard {
         Known::Is(ago) if ago <= rules.fresh => {
-            Judgement::new(Verdict::Alive, Cause::Heard, Evidence::LastHeard(ago))
+            Judgement::new(Verdict::Alive, Cause::Heard, Evidence::LastHeard(ago)).and(state)
         }
-        Known::Is(ago) => {
-            Judgement::new(Verdict::Unverified, Cause::NothingProven, Evidence::LastHeard(ago)).and(not_asked)
-        }
+        Known::Is(ago) => Judgement::new(Verdict::Unverified, Cause::NothingProven, Evidence::LastHeard(ago))
+            .and(not_asked)
+            .and(state),
         Known::Not(_) => {
             Judgement::new(Verdict::Unverified, Cause::NothingProven, Evidence::State(facts.state))
                 .and(not_asked)
@@ -193,9 +268,18 @@ fn by_life(facts: &Facts, rules: &Rules) -> Judgement {
     }
 }
 
+/// How many signs of life came while the peer was asked.
+fn answers(facts: &Facts) -> u16 {
+    match facts.asked {
+        Some(Known::Is(Asked { answer: Answer::Answered(_) | Answer::Heard, answers, .. })) => answers.max(1),
+        _ => 0,
+    }
+}
+
 fn answered(facts: &Facts) -> Option<Evidence> {
     match facts.asked {
-        Some(Known::Is(Asked { answer: Answer::Heard(after), .. })) => Some(Evidence::Answered { after }),
+        Some(Known::Is(Asked { answer: Answer::Answered(time), .. })) => Some(Evidence::Answered(time)),
+        Some(Known::Is(Asked { answer: Answer::Heard, .. })) => Some(Evidence::HeardMeanwhile),
         _ => None,
     }
 }
@@ -205,8 +289,7 @@ fn last_heard(facts: &Facts) -> Option<Evidence> {
 }
 
 fn silent(facts: &Facts) -> Option<Evidence> {
-    let Silence { tries, count, over } = facts.silence()?;
-    Some(Evidence::Unanswered { tries, count, over, bytes: facts.in_flight })
+    facts.silence().map(|silence| unanswered_tries(facts, silence))
 }
 
 fn path(facts: &Facts) -> Option<Evidence> {

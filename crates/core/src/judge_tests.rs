@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use crate::{
-    AcceptQueue, Answer, Asked, Facts, Hop, Known, Others, Path, Rules, TcpState, Timer, Tries, judge,
+    AcceptQueue, Answer, AnswerTime, Asked, Facts, Hop, Known, Loss, Others, Path, Proof, Rules, TcpState,
+    Timer, Tries, judge,
 };
 
 const UP: Known<Path> = Known::Is(Path { hop: Hop::Up, others: Others::None });
@@ -16,8 +17,16 @@ fn heard(ago: u64) -> Facts {
     Facts { last_heard: Known::Is(secs(ago)), path: UP, ..Facts::new(TcpState::Established) }
 }
 
-fn asked(tries: u8, over: u64, answer: Answer) -> Option<Known<Asked>> {
-    Some(Known::Is(Asked { tries, over: secs(over), answer }))
+/// Asked on a path of which nothing is known but what is assumed.
+fn asked(tries: u16, over: u64, answer: Answer) -> Option<Known<Asked>> {
+    let proof = Proof::across(Loss::ASSUMED);
+    let (over, proof_takes) = (secs(over), proof.takes(secs(1), secs(1)));
+    Some(Known::Is(Asked { tries, over, answer, answers: 0, stuck: 0, proof, proof_takes }))
+}
+
+fn answered(ms: u64) -> Answer {
+    let time = Duration::from_millis(ms);
+    Answer::Answered(AnswerTime { least: time, most: time })
 }
 
 /// "verdict cause", the way the command prints them.
@@ -27,24 +36,43 @@ fn verdict(facts: &Facts) -> std::string::String {
     std::format!("{} {}", judgement.verdict(), judgement.cause())
 }
 
+/// What is said for the verdict.
+fn evidence(facts: &Facts) -> std::vec::Vec<std::string::String> {
+    judge(facts, &Rules::default()).evidence().map(std::string::ToString::to_string).collect()
+}
+
 #[test]
 fn life_and_its_age() {
     assert_eq!(verdict(&heard(10)), "alive heard");
     assert_eq!(verdict(&heard(11)), "unverified nothing-proven");
-    let answered = Facts { asked: asked(1, 0, Answer::Heard(secs(0))), ..heard(0) };
-    assert_eq!(verdict(&answered), "alive answered");
-    let reset = Facts { asked: asked(1, 0, Answer::Reset(secs(0))), state: TcpState::Close, ..heard(90) };
-    assert_eq!(verdict(&reset), "dead reset");
-    let gone = Facts { asked: asked(1, 0, Answer::Gone), state: TcpState::Close, ..heard(90) };
-    assert_eq!(verdict(&gone), "closing closed-here");
+    let answer = Facts { asked: asked(1, 0, answered(3)), ..heard(0) };
+    assert_eq!(verdict(&answer), "alive answered");
+    let data = Facts { asked: asked(1, 0, Answer::Heard), ..heard(0) };
+    assert_eq!(verdict(&data), "alive heard");
 }
 
 #[test]
-fn death_needs_enough_tries_over_enough_time_on_a_path_that_is_up() {
+fn an_end_has_a_cause_or_says_that_it_has_none() {
+    let ended = |answer| Facts { asked: asked(1, 0, answer), state: TcpState::Close, ..heard(90) };
+    assert_eq!(verdict(&ended(Answer::Reset(secs(0)))), "dead reset");
+    assert_eq!(verdict(&ended(Answer::Ended)), "ended unknown");
+    assert_eq!(verdict(&ended(Answer::Gone)), "closing closed-here");
+    assert_eq!(verdict(&Facts { asked: None, ..ended(Answer::None) }), "ended unknown");
+}
+
+#[test]
+fn death_needs_its_proof_on_a_path_that_is_up() {
     let silent = |tries, over, path| Facts { asked: asked(tries, over, Answer::None), path, ..heard(60) };
-    assert_eq!(verdict(&silent(3, 3, UP)), "dead questions-unanswered");
-    assert_eq!(verdict(&silent(2, 3, UP)), "suspect questions-unanswered");
-    assert_eq!(verdict(&silent(3, 2, UP)), "suspect questions-unanswered");
+    assert_eq!(verdict(&silent(9, 10, UP)), "dead questions-unanswered");
+    assert_eq!(verdict(&silent(8, 10, UP)), "suspect questions-unanswered");
+    assert_eq!(verdict(&silent(9, 9, UP)), "suspect questions-unanswered");
+    let words = |facts| evidence(&facts).join("; ");
+    assert_eq!(
+        words(silent(9, 10, UP)),
+        "9 questions unanswered for 10 s; a living peer stays silent that long once in 3,000,000 times, with 10 % \
+         independent loss each way; last heard 60 s ago; our own way is up"
+    );
+    assert!(words(silent(3, 3, UP)).contains("proof takes 9 unanswered tries over 10 s"));
     let paths = [
         (Hop::Loopback, Others::None, true),
         (Hop::Up, Others::Heard(1), true),
@@ -57,31 +85,96 @@ fn death_needs_enough_tries_over_enough_time_on_a_path_that_is_up() {
     ];
     for (hop, others, up) in paths {
         let expected = if up { "dead questions-unanswered" } else { "suspect local-path" };
-        assert_eq!(verdict(&silent(3, 3, Known::Is(Path { hop, others }))), expected, "{hop:?} {others:?}");
+        assert_eq!(verdict(&silent(9, 10, Known::Is(Path { hop, others }))), expected, "{hop:?} {others:?}");
     }
     // Nobody looked at the path.
-    assert_eq!(verdict(&silent(3, 3, Known::Not(crate::Why::Failed))), "suspect local-path");
+    assert_eq!(verdict(&silent(9, 10, Known::Not(crate::Why::Failed))), "suspect local-path");
 }
 
-#[test]
-fn retransmissions_are_timed_by_their_pauses() {
-    // RTO 200 ms, doubled each time: 0.2 + 0.4 + 0.8 + 1.6 = 3.0 s after four of them.
-    let after = |count: u8, due: u64| Facts {
+/// Retransmissions after 200 ms, doubled each time, the next in `due` milliseconds.
+fn retransmitted(count: u8, due: u64) -> Facts {
+    Facts {
         rto: Duration::from_millis(200) * 2u32.pow(u32::from(count)),
         backoff: count,
         retransmits: count,
         in_flight: 1448,
+        segments_in_flight: 1,
         timer: Timer::Retransmit(Duration::from_millis(due)),
+        ..heard(1000)
+    }
+}
+
+#[test]
+fn retransmissions_are_timed_by_their_pauses() {
+    // 0.2 + 0.4 + 0.8 + 1.6 = 3.0 s after four of them.
+    let silence = retransmitted(4, 3200).silence().unwrap();
+    assert_eq!((silence.tries, silence.count, silence.over), (Tries::Retransmissions, 4, secs(3)));
+    let here = |count, due| Facts {
+        path: Known::Is(Path { hop: Hop::Loopback, others: Others::None }),
+        ..retransmitted(count, due)
+    };
+    assert_eq!(verdict(&here(4, 3200)), "dead retransmissions-unanswered");
+    assert_eq!(verdict(&here(3, 1600)), "suspect retransmissions-unanswered"); // 1.4 s
+    assert_eq!(verdict(&here(3, 0)), "dead retransmissions-unanswered"); // 1.4 s + 1.6 s that have run
+    // Thin streams do not double: three pauses of an RTO, and the one that runs.
+    let thin = Facts { rto: secs(1), backoff: 0, ..here(3, 1000) };
+    assert_eq!(thin.silence().unwrap().over, secs(3));
+}
+
+#[test]
+fn an_outage_of_seconds_or_a_round_trip_that_rises_is_no_death() {
+    // To another host: four retransmissions over 3 s, seven over 25 s, nine over 102 s.
+    assert_eq!(verdict(&retransmitted(4, 3200)), "suspect retransmissions-unanswered");
+    assert_eq!(verdict(&retransmitted(7, 0)), "suspect retransmissions-unanswered");
+    assert_eq!(verdict(&retransmitted(9, 0)), "dead retransmissions-unanswered");
+}
+
+#[test]
+fn a_path_that_loses_much_needs_more_tries() {
+    let lossy = Facts { retransmitted: 309, data_segments_out: Known::Is(1_010), ..retransmitted(9, 0) };
+    assert_eq!(verdict(&lossy), "suspect retransmissions-unanswered");
+    assert!(evidence(&lossy)[1].starts_with("proof takes 23 "), "{:?}", evidence(&lossy));
+    // The retransmissions that go unanswered now are no measure of the path.
+    let dead = Facts { retransmitted: 10, data_segments_out: Known::Is(40), ..retransmitted(9, 0) };
+    assert_eq!(verdict(&dead), "dead retransmissions-unanswered");
+}
+
+#[test]
+fn an_answer_does_not_outweigh_stuck_data() {
+    let stuck = |retransmits, answers, since, size| {
+        let Some(Known::Is(asked)) = asked(5, 6, answered(1)) else { unreachable!() };
+        Facts {
+            asked: Some(Known::Is(Asked { answers, stuck: since, ..asked })),
+            in_flight: size,
+            ..retransmitted(retransmits, 900)
+        }
+    };
+    assert_eq!(verdict(&stuck(5, 3, 1, 1448)), "stalled mtu-black-hole");
+    let words = evidence(&stuck(5, 3, 1, 1448));
+    let expected = "the peer answers, and 5 retransmissions of segments of 1448 bytes were not acknowledged";
+    assert_eq!(words[0], expected);
+    // Fewer answers, no retransmission since the first, segments that fit everywhere: something else.
+    assert_eq!(verdict(&stuck(5, 2, 1, 1448)), "suspect retransmissions-unanswered");
+    assert_eq!(verdict(&stuck(5, 3, 0, 1448)), "suspect retransmissions-unanswered");
+    assert_eq!(verdict(&stuck(5, 3, 1, 536)), "suspect retransmissions-unanswered");
+    // Ordinary loss.
+    assert_eq!(verdict(&stuck(3, 3, 1, 1448)), "alive answered");
+}
+
+#[test]
+fn an_open_window_that_nothing_leaves_through_is_our_own_trouble() {
+    let waiting = |window| Facts {
+        timer: Timer::WindowProbe(Duration::from_millis(100)),
+        peer_window: Known::Is(window),
+        rto: Duration::from_millis(200),
+        backoff: 5,
+        probes_out: 5,
+        unsent: 4096,
+        last_sent: Known::Is(secs(60)),
         ..heard(60)
     };
-    let silence = after(4, 3200).silence().unwrap();
-    assert_eq!((silence.tries, silence.count, silence.over), (Tries::Retransmissions, 4, secs(3)));
-    assert_eq!(verdict(&after(4, 3200)), "dead retransmissions-unanswered");
-    assert_eq!(verdict(&after(3, 1600)), "suspect retransmissions-unanswered"); // 1.4 s
-    assert_eq!(verdict(&after(3, 0)), "dead retransmissions-unanswered"); // 1.4 s + 1.6 s that have run
-    // Thin streams do not double: three pauses of an RTO, and the one that runs.
-    let thin = Facts { rto: secs(1), backoff: 0, ..after(3, 1000) };
-    assert_eq!(thin.silence().unwrap().over, secs(3));
+    assert_eq!(verdict(&waiting(65_535)), "suspect local-path");
+    assert_eq!(verdict(&waiting(0)), "suspect window-probes-unanswered");
 }
 
 #[test]
@@ -91,6 +184,7 @@ fn a_probe_whose_answer_may_still_come_is_no_silence() {
         rto: Duration::from_millis(200),
         timer: Timer::Keepalive(Duration::from_millis(due_ms)),
         keepalive_interval: interval,
+        path: Known::Is(Path { hop: Hop::Loopback, others: Others::None }),
         ..heard(60)
     };
     assert_eq!(verdict(&probing(1, 990, Some(secs(1)))), "unverified nothing-proven");
@@ -114,7 +208,8 @@ fn a_shut_window_stalls_while_it_is_answered() {
     };
     assert_eq!(verdict(&shut(6, 0)), "stalled shut-window");
     assert_eq!(verdict(&shut(4, 0)), "alive heard");
-    let silent = Facts { last_heard: Known::Is(secs(60)), ..shut(60, 5) };
+    let here = Known::Is(Path { hop: Hop::Loopback, others: Others::None });
+    let silent = Facts { last_heard: Known::Is(secs(60)), path: here, ..shut(60, 5) };
     assert_eq!(verdict(&silent), "dead window-probes-unanswered");
     let unread =
         Facts { own_window: Known::Is(0), unread: 65_536, last_received: Known::Is(secs(6)), ..heard(1) };
@@ -124,13 +219,39 @@ fn a_shut_window_stalls_while_it_is_answered() {
 #[test]
 fn states_speak_for_themselves() {
     let state = |state| Facts { state, ..heard(60) };
-    assert_eq!(verdict(&state(TcpState::CloseWait)), "leaked peer-closed");
     assert_eq!(verdict(&state(TcpState::SynSent)), "opening connecting");
-    assert_eq!(verdict(&state(TcpState::FinWait2)), "closing closed-here");
+    let orphan = Facts { has_descriptor: false, ..state(TcpState::FinWait2) };
+    assert_eq!(verdict(&orphan), "closing closed-here");
     let queue = |oldest| Facts {
         accept_queue: Some(AcceptQueue { waiting: 3, limit: 128, oldest: Some(secs(oldest)) }),
         ..Facts::new(TcpState::Listen)
     };
     assert_eq!(verdict(&queue(6)), "stalled accept-queue");
     assert_eq!(verdict(&queue(1)), "unverified listening");
+}
+
+#[test]
+fn half_closed_by_the_peer_it_is_leaked_only_when_nothing_moves() {
+    let closed = |heard, sent| Facts {
+        last_heard: Known::Is(secs(heard)),
+        last_received: Known::Is(secs(100)),
+        last_sent: Known::Is(secs(sent)),
+        ..Facts::new(TcpState::CloseWait)
+    };
+    assert_eq!(verdict(&closed(60, 60)), "leaked peer-closed");
+    assert_eq!(verdict(&closed(2, 60)), "alive heard", "just closed, or acknowledging");
+    assert_eq!(verdict(&closed(2, 2)), "alive heard", "it still streams");
+    let unacknowledged = Facts { in_flight: 5_000, ..closed(60, 60) };
+    assert_eq!(verdict(&unacknowledged), "unverified nothing-proven");
+    let dying = Facts { state: TcpState::CloseWait, ..retransmitted(9, 0) };
+    assert_eq!(verdict(&dying), "dead retransmissions-unanswered");
+    assert_eq!(verdict(&Facts { retransmits: 3, ..dying }), "suspect retransmissions-unanswered");
+}
+
+#[test]
+fn half_closed_here_it_is_judged_as_an_open_one() {
+    let waiting = |answer| Facts { state: TcpState::FinWait2, asked: asked(1, 10, answer), ..heard(60) };
+    assert_eq!(verdict(&waiting(answered(1))), "alive answered");
+    assert_eq!(verdict(&waiting(Answer::None)), "suspect questions-unanswered");
+    assert_eq!(verdict(&Facts { asked: None, ..waiting(Answer::None) }), "unverified nothing-proven");
 }

@@ -77,11 +77,15 @@ pub enum Why {
     NotAsked,
     /// The socket is in repair: somebody is checkpointing it (TCP_REPAIR).
     InRepair,
-    /// Only an ESTABLISHED connection can be asked.
+    /// Only an open connection can be asked: ESTABLISHED, or FIN_WAIT2 with an owner.
     NotEstablished,
     /// The socket has keepalive, a user timeout or unanswered probes of its own: without CAP_NET_ADMIN a
     /// question could shorten its life.
     OwnTimers,
+    /// Data is in flight: keepalive does not run then, and asking in another way takes CAP_NET_ADMIN.
+    DataInFlight,
+    /// The peer was heard all the time, and keepalive asks only after a second of silence.
+    NeverSilent,
     /// Keepalive is off: nothing runs with its values.
     KeepaliveOff,
     /// We were stopped before its turn came.
@@ -110,6 +114,8 @@ impl Why {
             Self::InRepair => "the socket is in repair (checkpointed)",
             Self::NotEstablished => "only an established connection can be asked",
             Self::OwnTimers => "its own keepalive or timeout could count our question; needs CAP_NET_ADMIN",
+            Self::DataInFlight => "keepalive can't ask while data is in flight; needs CAP_NET_ADMIN",
+            Self::NeverSilent => "keepalive asks after a second of silence, and there was none",
             Self::KeepaliveOff => "keepalive is off",
             Self::Interrupted => "interrupted before its turn",
             Self::TimerSilent => "the kernel's timer does not tell",

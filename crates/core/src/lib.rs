@@ -33,6 +33,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod certainty;
 mod concern;
 mod detection;
 mod evidence;
@@ -62,10 +63,11 @@ mod simulation_tests;
 mod text;
 mod verdict;
 
+pub use certainty::{Loss, Proof};
 pub use concern::{Concern, concerns};
 pub use detection::{Bound, Detection, detection};
 pub use evidence::{Evidence, Figure};
-pub use facts::{AcceptQueue, Answer, Asked, Facts, Hop, Others, Path, TcpState, Timer};
+pub use facts::{AcceptQueue, Answer, AnswerTime, Asked, Facts, Hop, Others, Path, TcpState, Timer};
 pub use heartbeat::{Beat, Heartbeat, Timing, TimingError};
 pub use instant::Instant;
 pub use judge::{Rules, judge};

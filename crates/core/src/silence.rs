@@ -25,7 +25,7 @@ pub struct Silence {
     /// Which.
     pub tries: Tries,
     /// How many.
-    pub count: u8,
+    pub count: u16,
     /// A lower bound of the time since the first of them. It follows from the pauses between the tries:
     /// timers are late, never early.
     pub over: Duration,
@@ -47,7 +47,7 @@ impl Facts {
 
     fn unanswered_questions(&self) -> Option<Silence> {
         match self.asked {
-            Some(Known::Is(Asked { tries, over, answer: Answer::None })) if tries > 0 => {
+            Some(Known::Is(Asked { tries, over, answer: Answer::None, .. })) if tries > 0 => {
                 Some(Silence { tries: Tries::Questions, count: tries, over })
             }
             _ => None,
@@ -58,10 +58,10 @@ impl Facts {
         let mut silence = match self.timer {
             Timer::Retransmit(due) if self.retransmits > 0 => Some(Silence {
                 tries: Tries::Retransmissions,
-                count: self.retransmits,
+                count: self.retransmits.into(),
                 over: self.backed_off(self.retransmits, due),
             }),
-            Timer::WindowProbe(due) if self.probes_out > 0 => self.window_probes(due),
+            Timer::WindowProbe(due) if self.probes_out > 0 && !self.cannot_send() => self.window_probes(due),
             Timer::Keepalive(due) if self.probes_out > 0 => self.keepalive_probes(due),
             _ => None,
         }?;
@@ -97,7 +97,7 @@ impl Facts {
         let sent = (1..=self.probes_out).take_while(|&back| pause_before(back) >= ANSWERED_APART).count();
         let sent = u8::try_from(sent).unwrap_or(u8::MAX);
         let over = (1..sent).map(pause_before).fold(since_last, Duration::saturating_add);
-        let count = if since_last >= self.rto { sent } else { sent.saturating_sub(1) };
+        let count = u16::from(if since_last >= self.rto { sent } else { sent.saturating_sub(1) });
         (count > 0).then_some(Silence { tries: Tries::WindowProbes, count, over })
     }
 
@@ -105,7 +105,7 @@ impl Facts {
     /// where the interval is known.
     fn keepalive_probes(&self, due: Duration) -> Option<Silence> {
         let since_last = self.keepalive_interval.map_or(Duration::ZERO, |whole| whole.saturating_sub(due));
-        let count = if since_last >= self.rto { self.probes_out } else { self.probes_out - 1 };
+        let count = u16::from(if since_last >= self.rto { self.probes_out } else { self.probes_out - 1 });
         let interval = self.keepalive_interval.unwrap_or(Self::SHORTEST_KEEPALIVE_INTERVAL);
         let over = interval.saturating_mul(u32::from(self.probes_out - 1)).saturating_add(since_last);
         (count > 0).then_some(Silence { tries: Tries::KeepaliveProbes, count, over })

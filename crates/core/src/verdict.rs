@@ -66,17 +66,20 @@ words! {
         Alive = "alive",
         /// On its way to its end, as TCP means it to be.
         Closing = "closing",
+        /// Over. Its owner holds a socket that is connected to nothing.
+        Ended = "ended",
         /// Not yet connected.
         Opening = "opening",
         /// Nothing wrong, nothing proven.
         Unverified = "unverified",
-        /// The peer's kernel answers and nothing moves: somebody does not read, or does not accept.
+        /// The peer's kernel answers and nothing moves: a program does not read or does not accept, or large
+        /// packets are lost.
         Stalled = "stalled",
-        /// The peer has closed, the owner here has not.
+        /// The peer has closed, the owner here has not, and nothing moves any more.
         Leaked = "leaked",
         /// Tries go unanswered; not yet proof, or our own way is in doubt.
         Suspect = "suspect",
-        /// Silent to enough tries for long enough while our own way is up, or reset when asked.
+        /// Silent to as many tries as prove it on this path, while our own way is up; or reset when asked.
         Dead = "dead",
     }
 }
@@ -104,6 +107,9 @@ words! {
         Reset = "reset",
         /// The peer's window stays shut.
         ShutWindow = "shut-window",
+        /// The peer answers, and does not acknowledge segments of this size: they are lost on the way, and so is
+        /// the ICMP message that would say so (RFC 2923, 2.1).
+        MtuBlackHole = "mtu-black-hole",
         /// Our own program does not read.
         UnreadQueue = "unread-queue",
         /// Our own program does not accept.
@@ -112,6 +118,8 @@ words! {
         PeerClosed = "peer-closed",
         /// This side has closed, or both have.
         ClosedHere = "closed-here",
+        /// The connection has ended, and its owner has taken the reason from the socket.
+        Unknown = "unknown",
         /// The handshake is under way.
         Connecting = "connecting",
         /// It waits for connections.

@@ -91,13 +91,21 @@ fn print(text: &str) -> io::Result<()> {
 fn text(number: u64, connection: &Connection, outcome: Outcome) -> String {
     let (peer, local) = (connection.row.peer, connection.row.local);
     match outcome {
-        Outcome::Answer(Answer::Heard(after)) => {
-            format!("answer from {peer} to {local}: seq={number} time={}\n", milliseconds(after))
+        Outcome::Answer(Answer::Answered(time)) => {
+            let (least, most) = (milliseconds(time.least), milliseconds(time.most));
+            match time.exact() {
+                Some(_) => format!("answer from {peer} to {local}: seq={number} time={most}\n"),
+                None => format!("answer from {peer} to {local}: seq={number} time={least} to {most}\n"),
+            }
         }
+        Outcome::Answer(Answer::Heard) => format!("data from {peer} to {local}: seq={number}\n"),
         Outcome::Answer(Answer::Reset(after)) => {
             format!("{peer} reset the connection of {local}: seq={number} time={}\n", milliseconds(after))
         }
         Outcome::Answer(Answer::Gone) => format!("{local} to {peer} is gone: closed here\n"),
+        Outcome::Answer(Answer::Ended) => {
+            format!("{local} to {peer} has ended, its socket does not tell why\n")
+        }
         Outcome::Answer(Answer::None) => format!("no answer from {peer} to {local}: seq={number}\n"),
         Outcome::NotAsked(why) => {
             let advice = match why {
@@ -120,10 +128,12 @@ fn milliseconds(time: Duration) -> String {
 
 fn json(number: u64, connection: &Connection, outcome: Outcome) -> String {
     let (answer, time, why) = match outcome {
-        Outcome::Answer(Answer::Heard(after)) => ("heard", Some(after), None),
+        Outcome::Answer(Answer::Answered(time)) => ("answered", time.exact(), None),
+        Outcome::Answer(Answer::Heard) => ("heard", None, None),
         Outcome::Answer(Answer::Reset(after)) => ("reset", Some(after), None),
         Outcome::Answer(Answer::None) => ("none", None, None),
         Outcome::Answer(Answer::Gone) => ("gone", None, None),
+        Outcome::Answer(Answer::Ended) => ("ended", None, None),
         Outcome::NotAsked(why) => ("not-asked", None, Some(why.as_str())),
     };
     let pid = match &connection.owner {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use deadpeer::host::Connection;
-use deadpeer::{Answer, Known, Why};
+use deadpeer::{Answer, AnswerTime, Known, Why};
 
 /// What came of one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) struct Line {
     pub(super) cookie: u64,
     pub(super) questions: u64,
     pub(super) answers: u64,
+    /// Answers whose time is known.
+    timed: u32,
     refused: Option<Why>,
     least: Duration,
     most: Duration,
@@ -33,8 +35,7 @@ pub(super) struct Line {
 impl Line {
     /// Shortest, mean and longest, if there was any answer.
     pub(super) fn times(&self) -> Option<(Duration, Duration, Duration)> {
-        let answers = u32::try_from(self.answers).unwrap_or(u32::MAX);
-        (answers > 0).then(|| (self.least, self.sum / answers, self.most))
+        (self.timed > 0).then(|| (self.least, self.sum / self.timed, self.most))
     }
 }
 
@@ -53,6 +54,7 @@ impl Tally {
             cookie: connection.row.cookie.0,
             questions: 0,
             answers: 0,
+            timed: 0,
             refused: None,
             least: Duration::MAX,
             most: Duration::ZERO,
@@ -88,16 +90,19 @@ impl Tally {
             Known::Is(asked) => {
                 line.questions += 1;
                 match asked.answer {
-                    Answer::Heard(after) | Answer::Reset(after) => {
+                    Answer::Answered(AnswerTime { most: after, .. }) | Answer::Reset(after) => {
                         line.answers += 1;
+                        line.timed += 1;
                         line.least = line.least.min(after);
                         line.most = line.most.max(after);
                         line.sum += after;
                     }
-                    Answer::None | Answer::Gone => {}
+                    // What the peer sent by itself answers the question whether it lives, in no time of its own.
+                    Answer::Heard => line.answers += 1,
+                    Answer::None | Answer::Gone | Answer::Ended => {}
                 }
                 // A line in each round would only repeat it.
-                if asked.answer == Answer::Gone || matches!(asked.answer, Answer::Reset(_)) {
+                if matches!(asked.answer, Answer::Gone | Answer::Ended | Answer::Reset(_)) {
                     line.refused = Some(Why::NotEstablished);
                 }
                 Some(Outcome::Answer(asked.answer))

@@ -46,14 +46,14 @@ pub(crate) struct Scan {
     /// Ask each peer now.
     #[arg(long)]
     pub probe: bool,
-    /// Questions to each peer.
-    #[arg(long, value_name = "N", default_value_t = 3, requires = "probe", value_parser = clap::value_parser!(u8).range(1..))]
-    pub tries: u8,
-    /// Time between two questions to the same peer, 1s at least.
+    /// Ask each peer at most N times [default: as often as proof takes].
+    #[arg(long, value_name = "N", requires = "probe", value_parser = clap::value_parser!(u16).range(1..))]
+    pub tries: Option<u16>,
+    /// Leave at least this much time between two questions to the same peer; 1s is the least.
     #[arg(long, value_name = "TIME", default_value = "1s", requires = "probe", value_parser = duration)]
     pub gap: Duration,
-    /// How long to wait for an answer to any of them.
-    #[arg(long, value_name = "TIME", default_value = "3s", requires = "probe", value_parser = duration)]
+    /// Stop asking a silent peer after this time; it is suspect if its silence proves nothing by then.
+    #[arg(long, value_name = "TIME", default_value = "30s", requires = "probe", value_parser = duration)]
     pub timeout: Duration,
     /// Questions a second over all connections, or "unlimited".
     #[arg(long, value_name = "N", default_value = "2000", requires = "probe", value_parser = rate)]
@@ -62,6 +62,9 @@ pub(crate) struct Scan {
     /// A peer heard from within this time is alive.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub fresh: Duration,
+    /// A connection that the peer has closed is leaked when nothing has moved for this long.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub leaked_after: Duration,
     /// A window, a queue that stays shut or full for this long is stalled.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub stalled_after: Duration,

@@ -65,7 +65,10 @@ fn filter(args: &args::Scan) -> Result<Filter, Box<dyn Error>> {
 
 fn pace(args: &args::Scan) -> Result<Pace, Box<dyn Error>> {
     let Rate(per_second) = args.rate;
-    let pace = Pace::default().tries(args.tries)?.gap(args.gap)?.timeout(args.timeout).per_second(per_second);
+    let mut pace = Pace::default().gap(args.gap)?.timeout(args.timeout).per_second(per_second);
+    if let Some(tries) = args.tries {
+        pace = pace.tries(tries)?;
+    }
     Ok(pace.check()?)
 }
 
@@ -75,7 +78,8 @@ fn scan(
     pace: Pace,
     cancel: &AtomicBool,
 ) -> Result<Report, Box<dyn Error>> {
-    let rules = Rules { fresh: args.fresh, stalled_after: args.stalled_after, ..Rules::default() };
+    let rules =
+        Rules { fresh: args.fresh, leaked_after: args.leaked_after, stalled_after: args.stalled_after };
     let mut progress = Progress::new();
     let mut tell = |done, total| progress.tell(done, total);
     let mut scan = Scan::new()

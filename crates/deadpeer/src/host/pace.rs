@@ -7,19 +7,21 @@ use std::time::{Duration, Instant};
 /// How often, how fast and for how long peers are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    pub(super) tries: u8,
+    /// At most; `None` for as many as proof takes.
+    pub(super) tries: Option<u16>,
     pub(super) gap: Duration,
     pub(super) timeout: Duration,
     pub(super) per_second: Option<NonZeroU32>,
 }
 
 impl Default for Pace {
-    /// 3 questions, a second apart, 3 s for all of them; 2,000 a second over all connections.
+    /// As many questions as proof takes, a second apart at least, 30 s for all of them; 2,000 a second over all
+    /// connections.
     fn default() -> Self {
         Self {
-            tries: 3,
+            tries: None,
             gap: Pace::SHORTEST_GAP,
-            timeout: Duration::from_secs(3),
+            timeout: Duration::from_secs(30),
             per_second: NonZeroU32::new(2_000),
         }
     }
@@ -31,20 +33,21 @@ impl Pace {
     /// dead.
     pub const SHORTEST_GAP: Duration = Duration::from_secs(1);
 
-    /// Asks `tries` times, 1 at least.
+    /// Asks at most `tries` times, 1 at least. Fewer than proof takes leave a silent peer `suspect`.
     ///
     /// # Errors
     /// [`PaceError`] for none.
-    pub fn tries(self, tries: u8) -> Result<Self, PaceError> {
-        if tries == 0 { Err(PaceError::NoTries) } else { Ok(Self { tries, ..self }) }
+    pub fn tries(self, tries: u16) -> Result<Self, PaceError> {
+        if tries == 0 { Err(PaceError::NoTries) } else { Ok(Self { tries: Some(tries), ..self }) }
     }
 
     /// A single question.
     pub(super) const fn one_try(self) -> Self {
-        Self { tries: 1, ..self }
+        Self { tries: Some(1), ..self }
     }
 
-    /// Leaves this much time between two questions to the same peer.
+    /// Leaves at least this much time between two questions to the same peer; more where its round-trip time
+    /// varies.
     ///
     /// # Errors
     /// [`PaceError`] below [`Pace::SHORTEST_GAP`].
@@ -52,7 +55,8 @@ impl Pace {
         if gap < Self::SHORTEST_GAP { Err(PaceError::TooClose(gap)) } else { Ok(Self { gap, ..self }) }
     }
 
-    /// Waits this long for an answer to any of a peer's questions, counted from the first.
+    /// Waits this long for an answer to any of a peer's questions, counted from the first. The time that questions
+    /// wait for their place in the pace is added. A peer whose silence is no proof by then is `suspect`.
     pub const fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
@@ -62,12 +66,12 @@ impl Pace {
         Self { per_second, ..self }
     }
 
-    /// Whether the last question leaves before the waiting ends.
+    /// Whether the last question leaves before the waiting ends, where their number is fixed.
     ///
     /// # Errors
     /// [`PaceError::TooShort`].
     pub fn check(self) -> Result<Self, PaceError> {
-        let last = self.gap * u32::from(self.tries - 1);
+        let last = self.gap * u32::from(self.tries.unwrap_or(1) - 1);
         if self.timeout <= last {
             return Err(PaceError::TooShort { timeout: self.timeout, last });
         }
@@ -163,7 +167,8 @@ mod tests {
     fn paces_that_mislead_are_refused() {
         assert!(Pace::default().gap(Duration::from_millis(900)).is_err());
         assert!(Pace::default().tries(0).is_err());
-        assert!(Pace::default().tries(5).unwrap().check().is_err());
+        assert!(Pace::default().tries(31).unwrap().check().is_err());
+        assert!(Pace::default().tries(30).unwrap().check().is_ok());
         assert!(Pace::default().check().is_ok());
     }
 }

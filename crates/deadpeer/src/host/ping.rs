@@ -96,8 +96,8 @@ impl Ping {
         }
         let not_before = &mut self.not_before;
         ask::ask(&mut self.connections, pace, cancel, &mut |_, _| (), &mut |connection| {
-            if let Some(Known::Is(Asked { answer: Answer::Heard(after), .. })) = connection.facts().asked {
-                let asked_at = Instant::now().checked_sub(after).unwrap_or(*not_before);
+            if let Some(Known::Is(Asked { answer: Answer::Answered(time), .. })) = connection.facts().asked {
+                let asked_at = Instant::now().checked_sub(time.most).unwrap_or(*not_before);
                 *not_before = (*not_before).max(asked_at + Self::SHORTEST_INTERVAL);
             }
             tell(connection);

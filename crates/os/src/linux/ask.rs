@@ -15,6 +15,7 @@ use std::os::fd::BorrowedFd;
 use deadpeer_core::{TcpState, Why};
 
 use super::sockopt;
+use super::stream::unacknowledged;
 use super::tcp_info::{CAPACITY, TcpInfo};
 
 /// Turning repair mode off, though it is off, sends one window probe at once
@@ -27,7 +28,7 @@ use super::tcp_info::{CAPACITY, TcpInfo};
 /// [`Why::NoNetAdmin`], [`Why::NotEstablished`], [`Why::InRepair`]: nothing was sent.
 #[doc(alias = "TCP_REPAIR")]
 pub fn window_probe(sock: BorrowedFd<'_>) -> Result<u32, Why> {
-    let heard_before = established(sock)?;
+    let heard_before = open(sock, &[TcpState::Established])?;
     match sockopt::get(sock, sockopt::TCP_REPAIR) {
         Ok(0) => {}
         Ok(_) => return Err(Why::InRepair),
@@ -54,23 +55,28 @@ pub struct Changed {
 const INTERVAL: i32 = 32_767;
 const PROBES: i32 = 127;
 
-/// Lets keepalive send one probe at the next tick (some milliseconds): for a socket that has neither
-/// keepalive nor a user timeout nor unanswered probes, and that was silent for a second.
+/// Lets keepalive send one probe at the next tick (some milliseconds): for a socket in ESTABLISHED or FIN_WAIT2 that
+/// has neither keepalive nor a user timeout nor unanswered probes, that has no data in flight (keepalive does not run
+/// then, `tcp_keepalive_timer`), and that was silent for a second.
 ///
 /// Call [`undo`] once the probe has left. A restored value no longer follows the system's default; nothing
 /// looks at it while keepalive is off.
 ///
 /// # Errors
-/// [`Why::OwnTimers`] when the socket has one of those; [`Why::NotEstablished`]: nothing was changed.
+/// [`Why::OwnTimers`] or [`Why::DataInFlight`] when the socket has one of those; [`Why::NotEstablished`]: nothing was
+/// changed.
 #[doc(alias = "TCP_KEEPIDLE")]
 pub fn keepalive_probe(sock: BorrowedFd<'_>) -> Result<(u32, Changed), Why> {
-    let heard_before = established(sock)?;
+    let heard_before = open(sock, &[TcpState::Established, TcpState::FinWait2])?;
     let get = |option| sockopt::get(sock, option).map_err(|error| reason(&error));
     let set = |option, value| sockopt::set(sock, option, value).map_err(|error| reason(&error));
     let mut buffer = [0; CAPACITY];
     let counted = sockopt::get_bytes(sock, sockopt::TCP_INFO, &mut buffer).map_or(1, |_| buffer[3]);
     if get(sockopt::SO_KEEPALIVE)? != 0 || get(sockopt::TCP_USER_TIMEOUT)? != 0 || counted != 0 {
         return Err(Why::OwnTimers);
+    }
+    if unacknowledged(sock).map_err(|error| reason(&error))? > 0 {
+        return Err(Why::DataInFlight);
     }
     let changed = Changed {
         idle: get(sockopt::TCP_KEEPIDLE)?,
@@ -122,11 +128,11 @@ pub fn undo(sock: BorrowedFd<'_>, changed: Changed) {
     }
 }
 
-fn established(sock: BorrowedFd<'_>) -> Result<u32, Why> {
+fn open(sock: BorrowedFd<'_>, states: &[TcpState]) -> Result<u32, Why> {
     let mut buffer = [0; CAPACITY];
     let info = TcpInfo::read(sock, &mut buffer).map_err(|error| reason(&error))?;
     match info.state() {
-        Some(TcpState::Established) => Ok(info.segments_in().unwrap_or(0)),
+        Some(state) if states.contains(&state) => Ok(info.segments_in().unwrap_or(0)),
         _ => Err(Why::NotEstablished),
     }
 }

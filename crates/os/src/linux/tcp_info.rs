@@ -80,8 +80,16 @@ impl<'a> TcpInfo<'a> {
         facts.last_received = age(self.age(52));
         facts.last_heard = age(self.last_heard());
         facts.rtt = self.word(68).filter(|&us| us > 0).map(micros);
+        facts.rtt_variance = self.word(72).map(micros);
+        // Not yet measured is the largest number (`tcp_min_rtt`).
+        facts.least_rtt = self.word(148).filter(|&us| us != u32::MAX).map(micros);
         facts.segments_in = known(self.segments_in());
+        facts.data_segments_in = known(self.word(152));
+        facts.data_segments_out = known(self.word(156));
+        facts.retransmitted = self.word(100).unwrap_or(0);
+        facts.segments_in_flight = self.word(24).unwrap_or(0);
         facts.own_window = known(self.word(232));
+        facts.peer_window = known(self.peer_window());
         // The send queue is known already; this tells which part of it has not been sent.
         let unsent = self.word(144).unwrap_or(0).min(facts.in_flight);
         facts.in_flight -= unsent;

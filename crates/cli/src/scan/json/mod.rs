@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use deadpeer::host::{Connection, Finding};
-use deadpeer::{Answer, Asked, Bound, Detection, Evidence, Figure, Judgement, KeepaliveSeen, Known, Why};
+use deadpeer::{
+    Answer, AnswerTime, Asked, Bound, Detection, Evidence, Figure, Judgement, KeepaliveSeen, Known, Why,
+};
 
 pub(crate) use object::SCHEMA;
 use object::{Object, Shown, Value, object};
@@ -92,12 +94,14 @@ pub(crate) fn append(out: &mut Vec<u8>, finding: &Finding<'_>) {
         "cookie": row.cookie.0,
         "idle_ms": facts.last_heard.value(),
         "rtt_ms": facts.rtt,
-        "probe_ms": asked.and_then(answer_time),
+        "probe_ms": asked.and_then(answer_time).and_then(AnswerTime::exact),
+        "probe_least_ms": asked.and_then(answer_time).map(|time| time.least),
+        "probe_most_ms": asked.and_then(answer_time).map(|time| time.most),
         "keepalive": protection.keepalive.value(),
         "user_timeout_ms": setting(protection.user_timeout),
         "rto_max_ms": protection.rto_max.value().flatten(),
         "detection": detection,
-        "tries": asked.map_or(0, |asked| asked.tries),
+        "tries": asked.map_or(0, |asked| u32::from(asked.tries)),
         "retransmits": facts.retransmits,
         "probes_out": facts.probes_out,
         "send_q": u64::from(facts.in_flight) + u64::from(facts.unsent),
@@ -115,10 +119,11 @@ fn owners(owner: &Known<deadpeer::host::Owner>) -> Option<u32> {
     }
 }
 
-fn answer_time(asked: Asked) -> Option<Duration> {
+fn answer_time(asked: Asked) -> Option<AnswerTime> {
     match asked.answer {
-        Answer::Heard(after) | Answer::Reset(after) => Some(after),
-        Answer::None | Answer::Gone => None,
+        Answer::Answered(time) => Some(time),
+        Answer::Reset(after) => Some(AnswerTime { least: after, most: after }),
+        Answer::None | Answer::Heard | Answer::Ended | Answer::Gone => None,
     }
 }
 
@@ -194,13 +199,17 @@ impl Value for Unknown<'_> {
             Bound::Unknown(why) => Some(why),
             _ => None,
         };
-        let asked = row.facts.asked.and_then(|asked| asked.why());
+        let asked = row.facts.asked.and_then(|asked| match asked {
+            Known::Not(why) => Some(why.as_str()),
+            Known::Is(asked) => answer_time(asked)
+                .filter(|time| time.exact().is_none())
+                .map(|_| "the answer can belong to one of several questions"),
+        });
         let reasons = [
             ("pid", owner.why()),
             ("keepalive", values),
             ("user_timeout_ms", protection.user_timeout.why()),
             ("idle_ms", row.facts.last_heard.why()),
-            ("probe_ms", asked),
             ("detection.idle", unknown(detection.idle)),
             ("detection.in_flight", unknown(detection.in_flight)),
         ];
@@ -209,6 +218,9 @@ impl Value for Unknown<'_> {
                 if let Some(why) = why {
                     unknown.put(key, why.as_str());
                 }
+            }
+            if let Some(why) = asked {
+                unknown.put("probe_ms", why);
             }
         });
     }

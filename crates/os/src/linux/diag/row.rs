@@ -86,11 +86,13 @@ pub fn parse_row(payload: &[u8]) -> Result<Row, Malformed> {
         // Requests (SYN_RECV) carry no tcp_info; the list itself counts.
         facts.retransmits = facts.retransmits.max(fixed[3]);
     }
+    let inode = u32_at(fixed, 68)?;
+    facts.has_descriptor = inode != 0;
     Ok(Row {
         local: address(fixed, 8, 4)?,
         peer: address(fixed, 24, 6)?,
         cookie: Cookie(u64::from_ne_bytes(bytes_at(fixed, 44, "a cookie")?)),
-        inode: u32_at(fixed, 68)?,
+        inode,
         uid: u32_at(fixed, 64)?,
         interface: u32_at(fixed, 40)?,
         facts,
