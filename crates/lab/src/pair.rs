@@ -9,7 +9,7 @@ use deadpeer_os::current::wait::wait;
 use socket2::{Domain, Socket, Type};
 
 #[cfg(target_os = "linux")]
-use crate::{Network, Severed, sever};
+use crate::{Hosts, Severed, sever};
 
 /// Both ends of an established connection. The client's port serves no other: its address tells which it is.
 #[derive(Debug)]
@@ -34,15 +34,16 @@ impl Pair {
         Ok(Self { client, server })
     }
 
-    /// From the left host to an address of the right one.
+    /// From the left host of a [`Network`](crate::Network) or an [`ImpairedLink`](crate::ImpairedLink) to an address
+    /// of the right one.
     ///
     /// # Errors
-    /// Of bind(2), connect(2) and accept(2), and as [`Network::run`].
+    /// Of bind(2), connect(2) and accept(2), of setns(2) and of making a thread.
     #[cfg(target_os = "linux")]
-    pub fn across(network: &Network, right: IpAddr) -> io::Result<Self> {
-        let listener = network.right(|| TcpListener::bind((right, 0)))?;
+    pub fn across(hosts: &impl Hosts, right: IpAddr) -> io::Result<Self> {
+        let listener = hosts.right_host().run(|| TcpListener::bind((right, 0)))?;
         let address = listener.local_addr()?;
-        let client = network.left(|| connect(address))?;
+        let client = hosts.left_host().run(|| connect(address))?;
         let server = accept_from(&listener, client.local_addr()?)?;
         Ok(Self { client, server })
     }

@@ -5,6 +5,8 @@ mod cut;
 mod deaf;
 mod foreign;
 mod forgotten;
+mod hosts;
+mod impaired;
 mod isolated;
 mod loopback;
 mod network;
@@ -16,6 +18,8 @@ pub use cut::{Cut, Direction};
 pub use deaf::{Deaf, Severed, deafen, sever};
 pub use foreign::Foreign;
 pub use forgotten::forget;
+pub use hosts::Hosts;
+pub use impaired::{Chance, Counters, ImpairedLink, Impairment, Rejection, Side};
 pub use isolated::isolated;
 #[doc(hidden)]
 pub use isolated::test_name;

@@ -77,9 +77,9 @@ impl Network {
     pub(crate) const TO_LEFT: &str = "to-left";
     pub(crate) const TO_RIGHT: &str = "to-right";
     const HOST_LINK: &str = "eth0";
-    const GATEWAY_LEFT: [IpAddr; 2] =
+    pub(super) const GATEWAY_LEFT: [IpAddr; 2] =
         [IpAddr::V4(Ipv4Addr::new(10, 99, 1, 1)), IpAddr::V6(Ipv6Addr::new(0xfd99, 1, 0, 0, 0, 0, 0, 1))];
-    const GATEWAY_RIGHT: [IpAddr; 2] =
+    pub(super) const GATEWAY_RIGHT: [IpAddr; 2] =
         [IpAddr::V4(Ipv4Addr::new(10, 99, 2, 1)), IpAddr::V6(Ipv6Addr::new(0xfd99, 2, 0, 0, 0, 0, 0, 1))];
 
     /// Sets it up; packets flow when it returns, after some milliseconds.
@@ -224,7 +224,7 @@ fn lay_host(addresses: impl IntoIterator<Item = IpAddr>, gateways: [IpAddr; 2]) 
     gateways.into_iter().try_for_each(|gateway| netlink.add_default_route(gateway).map_err(io::Error::other))
 }
 
-fn set_up(
+pub(super) fn set_up(
     netlink: &mut Rtnetlink,
     link: &str,
     addresses: impl IntoIterator<Item = IpAddr>,

@@ -15,6 +15,7 @@ pub mod sockopt;
 pub mod stream;
 pub mod sysctl;
 pub mod tcp_info;
+pub mod tun;
 
 pub use crate::unix::wait;
 pub use sysctl::platform;

@@ -174,6 +174,30 @@ impl Rtnetlink {
         self.change(request, || format!("adding a default route by way of {gateway}"))
     }
 
+    /// Adds a route to everywhere that needs no gateway: all packets leave by `link`, as on a device that has only
+    /// one other end.
+    pub fn add_default_route_over(&mut self, link: &str, family: Family) -> Result<(), Error> {
+        let what = || format!("adding a default route over link {link}");
+        let (index, _) = self.find(link).map_err(|source| Error { what: what(), source })?;
+        let mut header = [0; 12]; // struct rtmsg; a destination of 0 bits
+        header[0] = family.number();
+        header[4] = libc::RT_TABLE_MAIN;
+        header[5] = libc::RTPROT_STATIC;
+        header[6] = libc::RT_SCOPE_LINK;
+        header[7] = libc::RTN_UNICAST;
+        let request = new(libc::RTM_NEWROUTE).fixed(&header).attribute(libc::RTA_OIF, &index.to_ne_bytes());
+        self.change(request, what)
+    }
+
+    /// Sets how many packets a link holds that wait to leave by it.
+    pub fn set_queue_length(&mut self, link: &str, packets: u32) -> Result<(), Error> {
+        let request = Request::new(libc::RTM_NEWLINK, Request::ACK)
+            .fixed(&link_header(0, 0))
+            .attribute(libc::IFLA_IFNAME, &c_string(link))
+            .attribute(libc::IFLA_TXQLEN, &packets.to_ne_bytes());
+        self.change(request, || format!("setting the queue length of link {link} to {packets}"))
+    }
+
     /// Adds a rule. `EAFNOSUPPORT`, `EOPNOTSUPP`: no policy routing in this kernel.
     pub fn add_rule(&mut self, rule: &Rule) -> Result<(), Error> {
         self.change(describe(new(libc::RTM_NEWRULE), rule), || format!("adding {rule:?}"))

@@ -1,0 +1,166 @@
+//! Many packets, many connections, and what is left afterwards.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use deadpeer_lab::{Direction, ImpairedLink, Impairment, Pair, isolated};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
+
+use crate::common::{V4, datagrams, linked, send_number, until};
+
+#[test]
+fn two_thousand_connections_over_a_delay() {
+    const CONNECTIONS: usize = 2000;
+    linked!(1, |link| {
+        let most = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
+        link.set(Direction::Both, Impairment::new().delay(Duration::from_millis(100)));
+        let listener = link.right(|| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::from((ImpairedLink::RIGHT_V4[0], 0)).into())?;
+            socket.listen(4096)?; // std's 128 would drop most of so many at once
+            Ok(TcpListener::from(socket))
+        });
+        let listener = listener.unwrap();
+        let there = listener.local_addr().unwrap().into();
+        let start = Instant::now();
+        let clients = link.left(|| {
+            let connect = |_| {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                let begun = socket.connect(&there).unwrap_err();
+                assert_eq!(begun.raw_os_error(), Some(Errno::INPROGRESS.raw_os_error()));
+                socket.set_nonblocking(false)?;
+                Ok(TcpStream::from(socket))
+            };
+            (0..CONNECTIONS).map(connect).collect::<io::Result<Vec<_>>>()
+        });
+        let clients = clients.unwrap();
+        let servers: Vec<_> = clients.iter().map(|_| listener.accept().unwrap().0).collect();
+        for mut client in &clients {
+            client.write_all(b"hello").unwrap();
+        }
+        for mut server in &servers {
+            server.read_exact(&mut [0; 5]).unwrap();
+        }
+        let counters = link.counters(Direction::Both);
+        assert!(counters.passed as usize >= CONNECTIONS * 4, "{counters:?}");
+        // A second more if some SYN had been lost.
+        assert!(start.elapsed() < Duration::from_millis(900), "{:?}, {counters:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn a_flood_passes_at_tens_of_thousands_of_packets_a_second() {
+    linked!(1, |link| {
+        let (left, right) = datagrams(&link, V4);
+        drop(right); // nobody reads: the kernel answers some of it with ICMP
+        let start = Instant::now();
+        let mut sent = 0;
+        while start.elapsed() < Duration::from_secs(1) {
+            // An ICMP error of an earlier one may be told here.
+            sent += u64::from(left.send(&[0; 100]).is_ok());
+        }
+        until("the rest has passed", || {
+            let before = link.counters(Direction::LeftToRight).passed;
+            thread::sleep(Duration::from_millis(20));
+            before == link.counters(Direction::LeftToRight).passed
+        });
+        let passed = link.counters(Direction::LeftToRight).passed;
+        println!("{sent} sent, {passed} passed");
+        assert!(passed > 10_000, "{passed} packets in a second");
+    });
+}
+
+#[test]
+fn what_finds_no_room_is_dropped_and_counted() {
+    linked!(1, |link| {
+        let (left, _right) = datagrams(&link, V4);
+        link.set(Direction::LeftToRight, Impairment::new().delay(Duration::from_secs(3600)));
+        let start = Instant::now();
+        while link.counters(Direction::LeftToRight).overflowed == 0 {
+            assert!(start.elapsed() < Duration::from_secs(30), "{} under way", link.under_way());
+            left.send(&[0; 1400]).unwrap();
+        }
+        assert!(link.under_way() * 1400 < ImpairedLink::ROOM);
+        assert!(link.under_way() * 1600 > ImpairedLink::ROOM, "{}", link.under_way());
+        // What needs no room passes.
+        link.heal();
+        let pair = Pair::across(&link, V4).unwrap();
+        drop(pair);
+        let start = Instant::now();
+        drop(link);
+        assert!(start.elapsed() < Duration::from_secs(1), "dropping it waits for nothing");
+    });
+}
+
+/// The threads and the descriptors of this process.
+fn owned() -> (usize, usize) {
+    (fs::read_dir("/proc/self/task").unwrap().count(), fs::read_dir("/proc/self/fd").unwrap().count())
+}
+
+#[test]
+fn dropping_a_link_leaves_nothing_behind() {
+    linked!(1, |link| {
+        drop(link);
+        let before = owned();
+        for _ in 0..5 {
+            let link = ImpairedLink::new().unwrap();
+            assert_ne!(owned(), before);
+            link.set(Direction::Both, Impairment::new().delay(Duration::from_secs(5)));
+            let socket = link.left(|| UdpSocket::bind((ImpairedLink::LEFT_V4, 0))).unwrap();
+            socket.connect((V4, 9)).unwrap();
+            send_number(&socket, 1);
+            until("it is under way", || link.under_way() == 1);
+        }
+        assert_eq!(owned(), before);
+    });
+}
+
+#[test]
+fn a_connection_outlives_the_link_and_meets_silence() {
+    linked!(1, |link| {
+        let mut pair = Pair::across(&link, V4).unwrap();
+        drop(link);
+        // The device is gone, and with it the route.
+        let _ = pair.client.write_all(b"hello");
+        pair.server.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert_eq!(pair.server.read(&mut [0; 5]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    });
+}
+
+const INNER: &str = "DEADPEER_LAB_TEST_OF_UNAVAILABLE";
+
+/// Runs this test again by `command`, and returns what it says.
+fn again(test: &str, command: &mut Command) -> String {
+    let output = command
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(INNER, "1")
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn without_the_device_or_the_rights_the_reason_is_told() {
+    const TEST: &str = "limits::without_the_device_or_the_rights_the_reason_is_told";
+    if std::env::var_os(INNER).is_some() {
+        println!("{}", ImpairedLink::new().unwrap_err());
+        return;
+    }
+    isolated!(|| {
+        let hide = "mount -t tmpfs none /dev/net && exec \"$0\" \"$@\"";
+        let told = again(TEST, Command::new("unshare").args(["-m", "sh", "-c", hide]));
+        assert!(told.contains("opening /dev/net/tun: No such file or directory"), "{told}");
+        assert!(told.contains("an impaired link needs CAP_SYS_ADMIN"), "{told}");
+        let told = again(TEST, Command::new("setpriv").args(["--inh-caps=-all", "--bounding-set=-all"]));
+        assert!(told.contains("Operation not permitted"), "{told}");
+    });
+}
