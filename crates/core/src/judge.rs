@@ -235,7 +235,7 @@ fn by_close(facts: &Facts, rules: &Rules) -> Option<Judgement> {
             let ago = facts.quiet_for()?;
             let over = ago >= rules.leaked_after && facts.in_flight == 0 && facts.unsent == 0;
             let judgement = Judgement::new(Verdict::Leaked, Cause::PeerClosed, Evidence::PeerClosed { ago });
-            over.then_some(judgement.and(last_heard(facts)))
+            over.then_some(judgement)
         }
         TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing => Some(closing(facts)),
         _ => None,

@@ -78,9 +78,9 @@ pub(crate) struct Scan {
     /// List at most so many.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// The order.
-    #[arg(long, value_enum, default_value_t = Sort::Verdict)]
-    pub sort: Sort,
+    /// The order [default: verdict; with --json --probe, those that answer come first, as soon as they do].
+    #[arg(long, value_enum)]
+    pub sort: Option<Sort>,
     /// The table's columns.
     #[arg(long, value_name = "COLUMN,…", value_enum, value_delimiter = ',', conflicts_with_all = ["json", "group_by"])]
     pub columns: Vec<Column>,

@@ -4,6 +4,7 @@ pub(crate) mod args;
 mod group;
 pub(crate) mod json;
 mod progress;
+mod stream;
 mod summary;
 mod table;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::signals;
 use crate::terminal::Terminal;
 use args::{Rate, Sort};
 use progress::Progress;
+use stream::{Stream, Written};
 
 pub(crate) use json::write as write_json;
 pub(crate) use table::write as write_table;
@@ -32,7 +34,13 @@ pub(crate) fn run(args: &args::Scan) -> Result<Ended, Box<dyn Error>> {
     let filter = filter(args)?;
     let pace = pace(args)?;
     let cancel = signals::cancel()?;
-    let report = scan(args, filter, pace, &cancel)?;
+    let in_any_order = args.sort.is_none() && args.limit.is_none() && args.group_by.is_none();
+    let mut stream = match args.json && args.probe && in_any_order {
+        true => Some(Stream::start()?),
+        false => None,
+    };
+    let report = scan(args, filter, pace, &cancel, stream.as_mut())?;
+    let written = stream.map(Stream::finish).transpose();
     if report.torn {
         eprintln!("deadpeer: the kernel's list kept changing while it was read; a connection may be missing");
     }
@@ -43,8 +51,8 @@ pub(crate) fn run(args: &args::Scan) -> Result<Ended, Box<dyn Error>> {
         );
     }
     let mut findings = report.findings();
-    sort(&mut findings, args.sort);
-    unless_closed(write(args, &findings, terminal))?;
+    sort(&mut findings, args.sort.unwrap_or(Sort::Verdict));
+    unless_closed(written.and_then(|written| write(args, &findings, terminal, written.as_ref())))?;
     if report.interrupted {
         return Ok(Ended::Interrupted);
     }
@@ -77,11 +85,13 @@ fn scan(
     filter: Filter,
     pace: Pace,
     cancel: &AtomicBool,
+    stream: Option<&mut Stream>,
 ) -> Result<Report, Box<dyn Error>> {
     let rules =
         Rules { fresh: args.fresh, leaked_after: args.leaked_after, stalled_after: args.stalled_after };
     let mut progress = Progress::new();
     let mut tell = |done, total| progress.tell(done, total);
+    let mut each = stream.map(|stream| |finding: &Finding<'_>| stream.write(finding));
     let mut scan = Scan::new()
         .filter(filter)
         .rules(rules)
@@ -91,6 +101,9 @@ fn scan(
         .cancel(cancel);
     if args.probe {
         scan = scan.probe(pace).progress(&mut tell);
+    }
+    if let Some(each) = &mut each {
+        scan = scan.each(each);
     }
     let report = scan.run();
     progress.clear();
@@ -118,11 +131,19 @@ fn needs_attention(finding: &Finding<'_>) -> bool {
     matches!(finding.verdict, Verdict::Dead | Verdict::Suspect | Verdict::Leaked | Verdict::Stalled)
 }
 
-fn write(args: &args::Scan, findings: &[Finding<'_>], terminal: Terminal) -> io::Result<()> {
+fn write(
+    args: &args::Scan,
+    findings: &[Finding<'_>],
+    terminal: Terminal,
+    written: Option<&Written>,
+) -> io::Result<()> {
     let limit = args.limit.unwrap_or(usize::MAX);
     let mut out = io::stdout().lock();
     if let Some(key) = args.group_by {
         group::write(&mut out, findings, key, args.json, limit)?;
+    } else if let Some(written) = written {
+        let rest: Vec<_> = findings.iter().filter(|finding| !written.contains(finding)).copied().collect();
+        json::write(&mut out, &rest)?;
     } else if args.json {
         let all = findings.len().min(limit);
         json::write(&mut out, &findings[..all])?;

@@ -8,6 +8,7 @@ mod common;
 mod emit;
 #[allow(unreachable_pub, missing_docs)] // it is what `deadpeer plan --emit rust` prints
 mod emitted;
+mod impaired;
 mod lab;
 mod limits;
 mod ping;

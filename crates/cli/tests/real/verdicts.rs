@@ -23,7 +23,7 @@ fn each_fate_gets_its_verdict() {
         fill(&stalled.client).unwrap();
         let _severed = silent.sever().unwrap();
         sleep(Duration::from_secs(2));
-        let rows = scan(&["--probe", "--stalled-after", "1s"]);
+        let rows = scan(&["--probe", "--stalled-after", "1s", "--leaked-after", "1s", "--sort", "verdict"]);
         let local = |pair: &Pair| pair.client.local_addr().unwrap();
         assert_eq!(verdict(row(&rows, local(&living))), "alive answered");
         assert_eq!(verdict(row(&rows, local(&silent))), "dead questions-unanswered");

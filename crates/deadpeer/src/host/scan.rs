@@ -37,7 +37,11 @@ pub struct Scan<'s> {
     probe: Option<Pace>,
     cancel: Option<&'s AtomicBool>,
     progress: Option<ask::Progress<'s>>,
+    each: Option<Each<'s>>,
 }
+
+/// Is told of a finding.
+type Each<'s> = &'s mut (dyn FnMut(&Finding<'_>) + 's);
 
 impl fmt::Debug for Scan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,6 +108,7 @@ impl Default for Scan<'_> {
             probe: None,
             cancel: None,
             progress: None,
+            each: None,
         }
     }
 }
@@ -160,6 +165,12 @@ impl<'s> Scan<'s> {
         Self { progress: Some(progress), ..self }
     }
 
+    /// Calls `each` with the finding on each peer that answers, as soon as it has: silent ones take longer. The
+    /// report holds all findings all the same. `each` runs between questions, so it must not wait.
+    pub fn each(self, each: &'s mut (dyn FnMut(&Finding<'_>) + 's)) -> Self {
+        Self { each: Some(each), ..self }
+    }
+
     /// Runs the scan.
     ///
     /// # Errors
@@ -191,7 +202,17 @@ impl<'s> Scan<'s> {
             let _locks = only_one_asks(&connections, cancel)?;
             let mut silent = |_, _| ();
             let progress = self.progress.take().unwrap_or(&mut silent);
-            ask::ask(&mut connections, pace, cancel, progress, &mut |_| ());
+            let (each, filter, rules) = (&mut self.each, &self.filter, &self.rules);
+            ask::ask(&mut connections, pace, cancel, progress, &mut |connection| {
+                // A silent one's verdict needs a look at the path, after all others.
+                let known = connection.facts().silence().is_none();
+                if let (Some(each), true) = (each.as_mut(), known) {
+                    let verdict = judge(connection.facts(), rules).verdict();
+                    if filter.admits_verdict(verdict) {
+                        each(&Finding { connection, verdict, rules });
+                    }
+                }
+            });
         }
         for connection in &connections {
             bystanders.add(connection);

@@ -233,18 +233,16 @@ impl<'c> Target<'c> {
         let (before, seen) = (self.segments, segments(&now));
         let (all, data) = (seen.0.wrapping_sub(before.0), seen.1.wrapping_sub(before.1));
         let age = now.last_heard.value().unwrap_or(Duration::MAX);
-        let (Some(&first), true) = (self.sent.first(), all > 0 || data > 0) else {
-            // Kernels that count no segments tell ages.
-            let younger = self.sent.first().is_some_and(|&first| age < at.saturating_duration_since(first));
-            if younger && self.first_answer.is_none() {
-                self.answer(at, age, true);
-            }
-            return;
-        };
-        debug_assert!(first <= at);
         self.segments = seen;
-        // Segments without data are acknowledgements.
-        self.answer(at, age, all > data);
+        let Some(&first) = self.sent.first() else { return };
+        // Kernels that count no segments tell ages.
+        let came = all > 0 || data > 0 || age < at.saturating_duration_since(first);
+        // An acknowledgement that comes sooner than a round trip was under way already: to a retransmission, say.
+        let least = now.least_rtt.unwrap_or_default();
+        let early = at.checked_sub(age).is_some_and(|heard| heard + TICK < first + least);
+        if came && (data > 0 || !early) && (all > 0 || data > 0 || self.first_answer.is_none()) {
+            self.answer(at, age, data == 0 || all > data && !early);
+        }
     }
 
     fn answer(&mut self, at: Instant, age: Duration, is_acknowledgement: bool) {
