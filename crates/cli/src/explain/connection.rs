@@ -113,13 +113,19 @@ fn owner(connection: &Connection) -> String {
 fn state(state: TcpState) -> &'static str {
     match state {
         TcpState::Established => {
-            "It is established, which says nothing of the peer: only what it sends does."
+            "The state \"established\" says nothing about the peer; only segments from the peer do."
         }
-        TcpState::CloseWait => "The peer has closed it; the program here has not, and must.",
+        TcpState::CloseWait => {
+            "The peer has closed its sending side and may still read; the program here closes it when it is done."
+        }
+        TcpState::FinWait2 => {
+            "The program here has closed its sending side and may still read; nothing but keepalive notices if the \
+             peer dies now."
+        }
         TcpState::SynSent => "Nobody has answered our SYN yet.",
         TcpState::TimeWait => "It is over; the kernel remembers it for a minute.",
         TcpState::Listen => "It waits for connections, which inherit its settings.",
-        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::LastAck | TcpState::Closing => {
+        TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing => {
             "It is being closed."
         }
         _ => "It is being opened or over.",

@@ -138,6 +138,10 @@ fn a_listener_that_nobody_serves_is_stalled() {
         let row = rows.iter().find(|row| row["state"] == "listen").unwrap();
         assert_eq!(verdict(row), "stalled accept-queue");
         assert_eq!(row["evidence"][0]["waiting"], 1);
+        // A filter never changes a verdict, though the waiting connections are not listed.
+        let filtered = scan(&["--stalled-after", "1s", "state:listen"]);
+        assert_eq!(filtered.len(), 1, "{filtered:#?}");
+        assert_eq!(verdict(&filtered[0]), "stalled accept-queue");
     });
 }
 

@@ -227,6 +227,10 @@ impl<'s> Scan<'s> {
     fn take(&self, namespaces: &[Arc<Namespace>]) -> Result<Taken, ScanError> {
         let want = Want {
             states: match self.filter.states() {
+                // A filter never changes a verdict: a listener is judged by the connections that wait in its queue.
+                Some(states) if states.contains(TcpState::Listen) => {
+                    states.with(TcpState::Established).with(TcpState::CloseWait)
+                }
                 Some(states) => states,
                 None if self.listeners => States::ALL,
                 None => States::ALL.without(TcpState::Listen),

@@ -41,6 +41,16 @@ impl States {
         Self(self.0 & !(1 << number(state)))
     }
 
+    /// The same with `state`.
+    pub const fn with(self, state: TcpState) -> Self {
+        Self(self.0 | 1 << number(state))
+    }
+
+    /// Whether `state` is among them.
+    pub const fn contains(self, state: TcpState) -> bool {
+        self.0 & 1 << number(state) != 0
+    }
+
     /// Just these.
     pub fn only(states: impl IntoIterator<Item = TcpState>) -> Self {
         Self(states.into_iter().fold(0, |set, state| {
