@@ -125,9 +125,7 @@ fn state(state: TcpState) -> &'static str {
         TcpState::SynSent => "Nobody has answered our SYN yet.",
         TcpState::TimeWait => "It is over; the kernel remembers it for a minute.",
         TcpState::Listen => "It waits for connections, which inherit its settings.",
-        TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing => {
-            "It is being closed."
-        }
+        TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing => "It is being closed.",
         _ => "It is being opened or over.",
     }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deadpeer::host::{Connection, Filter, Ping, Scan};
-use deadpeer::{Answer, Known, Span, TcpState, Why};
+use deadpeer::{Answer, AnswerTime, Known, Span, TcpState, Why};
 
 use crate::exit::{Ended, unless_closed};
 use crate::plan::json::line;
@@ -128,9 +128,11 @@ fn milliseconds(time: Duration) -> String {
 
 fn json(number: u64, connection: &Connection, outcome: Outcome) -> String {
     let (answer, time, why) = match outcome {
-        Outcome::Answer(Answer::Answered(time)) => ("answered", time.exact(), None),
+        Outcome::Answer(Answer::Answered(time)) => ("answered", Some(time), None),
         Outcome::Answer(Answer::Heard) => ("heard", None, None),
-        Outcome::Answer(Answer::Reset(after)) => ("reset", Some(after), None),
+        Outcome::Answer(Answer::Reset(after)) => {
+            ("reset", Some(AnswerTime { least: after, most: after }), None)
+        }
         Outcome::Answer(Answer::None) => ("none", None, None),
         Outcome::Answer(Answer::Gone) => ("gone", None, None),
         Outcome::Answer(Answer::Ended) => ("ended", None, None),
@@ -149,7 +151,9 @@ fn json(number: u64, connection: &Connection, outcome: Outcome) -> String {
         "cookie": connection.row.cookie.0,
         "pid": pid,
         "answer": answer,
-        "time_ms": time,
+        "time_ms": time.and_then(AnswerTime::exact),
+        "time_least_ms": time.map(|time| time.least),
+        "time_most_ms": time.map(|time| time.most),
         "why": why,
     });
     line(out)

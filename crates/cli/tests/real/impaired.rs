@@ -74,7 +74,9 @@ fn crowd(link: &ImpairedLink, count: usize) -> Vec<(TcpStream, TcpStream)> {
 #[test]
 fn a_long_round_trip_is_no_death_known_or_not() {
     isolated!(|| {
-        let Some([known, risen, longer]) = links("a_long_round_trip_is_no_death_known_or_not") else { return };
+        let Some([known, risen, longer]) = links("a_long_round_trip_is_no_death_known_or_not") else {
+            return;
+        };
         thread::scope(|scope| {
             scope.spawn(|| {
                 known.set(Direction::Both, delay(SECOND * 2));
@@ -82,9 +84,8 @@ fn a_long_round_trip_is_no_death_known_or_not() {
                 let rows = scan(&known, &["--probe"]);
                 let row = of(&rows, &pair.client);
                 assert_eq!(verdict(row), "alive answered", "{row:#}");
-                // TCP knows the round trip, so the answer can belong to one question only.
-                let took = row["probe_ms"].as_f64().unwrap();
-                assert!((3_990.0..4_600.0).contains(&took), "{row:#}");
+                // TCP knows the round trip: the answer can't belong to a question that left later.
+                assert!(row["probe_least_ms"].as_f64().unwrap() >= 3_990.0, "{row:#}");
             });
             for (link, seconds) in [(&risen, 4), (&longer, 6)] {
                 scope.spawn(move || {
@@ -95,7 +96,8 @@ fn a_long_round_trip_is_no_death_known_or_not() {
                     assert_eq!(verdict(row), "alive answered", "{row:#}");
                     let range = ["probe_least_ms", "probe_most_ms"].map(|key| row[key].as_f64().unwrap());
                     let truth = f64::from(seconds) * 1000.0;
-                    assert!(range[0] <= truth && truth - 10.0 <= range[1], "{range:?}");
+                    // A busy machine's router delays more than it was told to.
+                    assert!(range[0] <= truth + 3_000.0 && truth - 10.0 <= range[1], "{range:?}");
                     assert!(row["probe_ms"].is_null() && row["unknown"]["probe_ms"].is_string(), "{row:#}");
                 });
             }
@@ -119,7 +121,10 @@ fn a_dead_peer_is_proven_with_nine_questions_and_the_odds_are_told() {
                 assert_eq!(verdict(row), "dead questions-unanswered", "{row:#}");
                 assert_eq!(row["tries"], 9);
                 let certainty = evidence(row, "certainty");
-                assert_eq!((&certainty["loss_permille"], &certainty["false_once_in"]), (&100.into(), &3_000_000.into()));
+                assert_eq!(
+                    (&certainty["loss_permille"], &certainty["false_once_in"]),
+                    (&100.into(), &3_000_000.into())
+                );
                 assert!((SECOND * 10..SECOND * 15).contains(&took), "{took:?}");
             });
             scope.spawn(|| {
@@ -160,7 +165,9 @@ fn two_thousand_healthy_connections_on_lossy_paths_live() {
 #[test]
 fn peers_that_die_at_once_are_all_found_however_slow_the_pace() {
     isolated!(|| {
-        let Some([link]) = links("peers_that_die_at_once_are_all_found_however_slow_the_pace") else { return };
+        let Some([link]) = links("peers_that_die_at_once_are_all_found_however_slow_the_pace") else {
+            return;
+        };
         let crowd = crowd(&link, 400);
         link.set(Direction::Both, Impairment::new().drop_all());
         // 3,600 questions take 12 s at this pace, and 10 s without any.
@@ -208,7 +215,9 @@ fn a_peer_that_limits_its_answers_is_not_called_dead_for_it() {
 #[test]
 fn an_outage_that_goes_on_is_suspect_in_a_plain_scan() {
     isolated!(|| {
-        let Some([outage, risen]) = links("an_outage_that_goes_on_is_suspect_in_a_plain_scan") else { return };
+        let Some([outage, risen]) = links("an_outage_that_goes_on_is_suspect_in_a_plain_scan") else {
+            return;
+        };
         thread::scope(|scope| {
             scope.spawn(|| {
                 let mut pair = Pair::across(&outage, PEER).unwrap();
@@ -323,7 +332,8 @@ fn a_reset_is_told_while_its_error_is_pending_and_not_guessed_afterwards() {
             scope.spawn(|| {
                 // Its own keepalive ends it while it is asked: an error is pending, and no reset came.
                 let pair = Pair::across(&timed_out, PEER).unwrap();
-                let values = socket2::TcpKeepalive::new().with_time(SECOND).with_interval(SECOND).with_retries(2);
+                let values =
+                    socket2::TcpKeepalive::new().with_time(SECOND).with_interval(SECOND).with_retries(2);
                 socket2::SockRef::from(&pair.client).set_tcp_keepalive(&values).unwrap();
                 let local = pair.client.local_addr().unwrap();
                 timed_out.set(Direction::Both, Impairment::new().drop_all());
@@ -352,7 +362,11 @@ fn half_closed_here_its_peer_is_asked_by_keepalive() {
                     let program = link.spawn(Side::Left, command.stdout(Stdio::piped())).unwrap();
                     let (rows, code) = ended(program);
                     let row = of(&rows, &pair.client);
-                    assert_eq!((verdict(row).as_str(), &row["state"]), (expected, &"fin-wait-2".into()), "{row:#}");
+                    assert_eq!(
+                        (verdict(row).as_str(), &row["state"]),
+                        (expected, &"fin-wait-2".into()),
+                        "{row:#}"
+                    );
                     assert_eq!(code, Some(i32::from(expected.starts_with("suspect"))));
                     assert!(!socket2::SockRef::from(&pair.client).keepalive().unwrap(), "given back");
                 });
@@ -397,7 +411,8 @@ fn what_our_own_firewall_drops_is_our_own_trouble() {
     isolated!(|| {
         let Some([link]) = links("what_our_own_firewall_drops_is_our_own_trouble") else { return };
         let mut pair = Pair::across(&link, PEER).unwrap();
-        let rules = "table inet t { chain c { type filter hook output priority 0; ip daddr 10.98.0.0/16 drop; }; }";
+        let rules =
+            "table inet t { chain c { type filter hook output priority 0; ip daddr 10.98.0.0/16 drop; }; }";
         let mut nft = Command::new("nft");
         nft.arg(rules.replace("10.98.0.0/16", &PEER.to_string()));
         assert!(link.spawn(Side::Left, &mut nft).unwrap().wait().unwrap().success());
@@ -450,5 +465,39 @@ fn rows_of_peers_that_answer_do_not_wait_for_silent_ones() {
         assert_eq!(rest.len(), 1, "each row once");
         assert_eq!(verdict(of(&rest, &silent.client)), "dead questions-unanswered");
         program.wait().unwrap();
+    });
+}
+
+#[test]
+fn ping_tells_the_time_of_an_answer_or_its_range() {
+    isolated!(|| {
+        let Some([known, risen]) = links("ping_tells_the_time_of_an_answer_or_its_range") else { return };
+        let ping = |link: &ImpairedLink, pair: &Pair| {
+            let mut command = deadpeer();
+            let filter = format!("local::{}", pair.client.local_addr().unwrap().port());
+            command.args(["ping", "-c", "4", "--json", &filter]).stdout(Stdio::piped());
+            ended(link.spawn(Side::Left, &mut command).unwrap()).0
+        };
+        let slow = delay(Duration::from_millis(1_250));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                known.set(Direction::Both, slow);
+                let pair = Pair::across(&known, PEER).unwrap();
+                for row in &ping(&known, &pair)[..4] {
+                    assert!(row["time_least_ms"].as_f64().unwrap() >= 2_490.0, "{row:#}");
+                }
+            });
+            scope.spawn(|| {
+                let pair = Pair::across(&risen, PEER).unwrap();
+                risen.set(Direction::Both, slow);
+                let rows = ping(&risen, &pair);
+                let answered: Vec<_> = rows[..4].iter().filter(|row| row["answer"] == "answered").collect();
+                assert!(!answered.is_empty(), "{rows:#?}");
+                for row in answered {
+                    let range = ["time_least_ms", "time_most_ms"].map(|key| row[key].as_f64().unwrap());
+                    assert!(range[0] <= 4_500.0 && 2_490.0 <= range[1], "{row:#}");
+                }
+            });
+        });
     });
 }

@@ -30,6 +30,7 @@ use super::scan::{Scan, ScanError, only_one_asks};
 pub struct Ping {
     connections: Vec<Connection>,
     interval: Duration,
+    earlier: ask::Earlier,
     /// Before it, somebody would not answer, having answered just now.
     not_before: Instant,
 }
@@ -59,7 +60,8 @@ impl Ping {
         // Whoever was heard just now may have answered a question, of a run before.
         let heard = connections.iter().filter_map(|connection| connection.facts().last_heard.value()).min();
         let settled = Self::SHORTEST_INTERVAL.saturating_sub(heard.unwrap_or(Duration::MAX));
-        Ok(Self { connections, interval, not_before: Instant::now() + settled })
+        let earlier = ask::Earlier::new();
+        Ok(Self { connections, interval, earlier, not_before: Instant::now() + settled })
     }
 
     /// What is asked, in order, and what came of it so far.
@@ -77,9 +79,10 @@ impl Ping {
         !self.connections.iter().any(can_be_asked)
     }
 
-    /// Asks each peer once and waits for their answers, for the interval at most. `tell` gets each
-    /// connection when its question is answered, or when there is no more waiting; those that can't be asked
-    /// get a reason. Waits first where somebody answered less than [`Ping::SHORTEST_INTERVAL`] ago.
+    /// Asks each peer once and waits for their answers: for the interval, or for as long as an answer takes on a path
+    /// with a longer round trip. `tell` gets each connection when its question is answered, or when there is no more
+    /// waiting; those that can't be asked get a reason. An answer that may belong to a question of a round before is
+    /// told with a range of times. Waits first where somebody answered less than [`Ping::SHORTEST_INTERVAL`] ago.
     ///
     /// # Errors
     /// [`ScanError::Busy`] when another run is asking.
@@ -95,13 +98,15 @@ impl Ping {
             }
         }
         let not_before = &mut self.not_before;
-        ask::ask(&mut self.connections, pace, cancel, &mut |_, _| (), &mut |connection| {
+        let mut tell_all = |connection: &Connection| {
             if let Some(Known::Is(Asked { answer: Answer::Answered(time), .. })) = connection.facts().asked {
                 let asked_at = Instant::now().checked_sub(time.most).unwrap_or(*not_before);
                 *not_before = (*not_before).max(asked_at + Self::SHORTEST_INTERVAL);
             }
             tell(connection);
-        });
+        };
+        let earlier = &mut self.earlier;
+        ask::ask(&mut self.connections, pace, cancel, &mut |_, _| (), &mut tell_all, earlier);
         Ok(())
     }
 }

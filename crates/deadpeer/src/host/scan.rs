@@ -203,7 +203,7 @@ impl<'s> Scan<'s> {
             let mut silent = |_, _| ();
             let progress = self.progress.take().unwrap_or(&mut silent);
             let (each, filter, rules) = (&mut self.each, &self.filter, &self.rules);
-            ask::ask(&mut connections, pace, cancel, progress, &mut |connection| {
+            let mut tell = |connection: &Connection| {
                 // A silent one's verdict needs a look at the path, after all others.
                 let known = connection.facts().silence().is_none();
                 if let (Some(each), true) = (each.as_mut(), known) {
@@ -212,7 +212,8 @@ impl<'s> Scan<'s> {
                         each(&Finding { connection, verdict, rules });
                     }
                 }
-            });
+            };
+            ask::ask(&mut connections, pace, cancel, progress, &mut tell, &mut ask::Earlier::new());
         }
         for connection in &connections {
             bystanders.add(connection);

@@ -13,6 +13,7 @@
 //! timeout: how many tries that takes follows from the losses that this run and the connections themselves have
 //! seen on the way to it ([`losses`]).
 
+mod answer;
 mod losses;
 mod queue;
 mod target;
@@ -39,13 +40,21 @@ pub type Progress<'p> = &'p mut dyn FnMut(usize, usize);
 /// Is told of each connection when its asking is over.
 pub(super) type Done<'d> = &'d mut dyn FnMut(&Connection);
 
+/// Questions of runs before this one that nobody has answered yet, by the socket's cookie: an answer may belong to one
+/// of them.
+pub(super) type Earlier = BTreeMap<u64, Vec<Instant>>;
+
 /// How long a borrowed keepalive timer gets to fire: more than two ticks at the slowest usual HZ.
 const BORROWED_FOR: Duration = Duration::from_millis(30);
 /// What keepalive waits for at least before it asks.
 const SILENCE: Duration = Duration::from_secs(1);
 /// The first look comes right after the question: on this host an answer is there at once.
 const FIRST_LOOK: Duration = Duration::from_micros(500);
+/// The kernel tells when an answer came, so later looks lose nothing but time: with more than [`CROWD`] peers being
+/// asked they come less often, up to [`RARELY`] apart.
 const LONGEST_BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+const CROWD: usize = 1_000;
+const RARELY: Duration = Duration::from_secs(2);
 /// How long to sleep at most before looking whether we are to stop.
 const NAP: Duration = Duration::from_millis(20);
 /// Questions that leave before it is looked for answers again.
@@ -58,8 +67,9 @@ pub(super) fn ask(
     cancel: &AtomicBool,
     progress: Progress<'_>,
     tell: Done<'_>,
+    earlier: &mut Earlier,
 ) {
-    let mut run = Run::new(connections, pace, tell);
+    let mut run = Run::new(connections, pace, tell, earlier);
     let mut tokens = Tokens::new(pace.per_second, Instant::now());
     let total = run.targets.len();
     while run.done < total && !cancel.load(Ordering::Relaxed) {
@@ -77,7 +87,7 @@ pub(super) fn ask(
         }
     }
     progress(run.done, total);
-    run.stop();
+    run.stop(earlier);
 }
 
 /// A run of questions.
@@ -92,7 +102,7 @@ struct Run<'c> {
 }
 
 impl<'c> Run<'c> {
-    fn new(connections: &'c mut [Connection], pace: Pace, tell: Done<'c>) -> Self {
+    fn new(connections: &'c mut [Connection], pace: Pace, tell: Done<'c>, earlier: &mut Earlier) -> Self {
         let now = Instant::now();
         let losses = Losses::of(connections);
         let (targets, queue, diags) = (Vec::new(), Queue::default(), BTreeMap::new());
@@ -114,7 +124,8 @@ impl<'c> Run<'c> {
                 continue;
             }
             run.queue.push(now, Event::Question, run.targets.len());
-            run.targets.push(Target::new(connection));
+            let before = earlier.remove(&connection.row.cookie.0).unwrap_or_default();
+            run.targets.push(Target::new(connection, before));
         }
         run
     }
@@ -208,7 +219,9 @@ impl<'c> Run<'c> {
     fn look_again(&mut self, index: usize, wait: Duration) {
         // One look in turn for each connection, not one for each question.
         if self.targets[index].sent() == 1 || wait > FIRST_LOOK {
-            let again = Event::Look { wait: (wait * 2).min(LONGEST_BETWEEN_LOOKS) };
+            let crowds = u32::try_from((self.targets.len() - self.done) / CROWD).unwrap_or(u32::MAX);
+            let longest = LONGEST_BETWEEN_LOOKS.saturating_mul(crowds.max(1)).min(RARELY);
+            let again = Event::Look { wait: (wait * 2).min(longest) };
             self.queue.push(Instant::now() + wait, again, index);
         }
     }
@@ -235,10 +248,15 @@ impl<'c> Run<'c> {
     }
 
     /// Gives everything back and says of those that were not finished that we were interrupted.
-    fn stop(mut self) {
+    fn stop(mut self, earlier: &mut Earlier) {
         for index in 0..self.targets.len() {
             self.targets[index].give_back();
             self.finish(index, Asking::Refused(Why::Interrupted));
+            let target = &mut self.targets[index];
+            let open = target.open_questions();
+            if !open.is_empty() {
+                earlier.insert(target.row().cookie.0, open);
+            }
         }
     }
 }

@@ -14,13 +14,14 @@ pub(super) enum Event {
     Question,
 }
 
-/// Events by time. Questions for which it is time wait in two lines: a peer that is being asked goes before one
-/// that is not, so that what has begun ends.
+/// Events by time. Questions for which it is time wait in two lines that take turns, peers that were asked before and
+/// peers that were not: many silent peers do not keep living ones waiting, and the other way round.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     due: BinaryHeap<Reverse<(Instant, Event, usize)>>,
     begun: VecDeque<(usize, Instant)>,
     fresh: VecDeque<(usize, Instant)>,
+    begun_next: bool,
 }
 
 impl Queue {
@@ -49,10 +50,42 @@ impl Queue {
 
     /// The question whose turn is next, and since when it has waited.
     pub(super) fn waiting(&self) -> Option<(usize, Instant)> {
-        self.begun.front().or(self.fresh.front()).copied()
+        let (first, second) = match self.begun_next {
+            true => (&self.begun, &self.fresh),
+            false => (&self.fresh, &self.begun),
+        };
+        first.front().or(second.front()).copied()
     }
 
     pub(super) fn pop_waiting(&mut self) {
-        let _ = self.begun.pop_front().or_else(|| self.fresh.pop_front());
+        let (first, second) = match self.begun_next {
+            true => (&mut self.begun, &mut self.fresh),
+            false => (&mut self.fresh, &mut self.begun),
+        };
+        let _ = first.pop_front().or_else(|| second.pop_front());
+        self.begun_next = !self.begun_next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_asked_before_and_those_not_take_turns() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        for index in 0..3 {
+            queue.wait_for_a_place(index, now, true);
+        }
+        for index in 10..12 {
+            queue.wait_for_a_place(index, now, false);
+        }
+        let order = std::iter::from_fn(|| {
+            let next = queue.waiting()?.0;
+            queue.pop_waiting();
+            Some(next)
+        });
+        assert_eq!(order.collect::<Vec<_>>(), [10, 0, 11, 1, 2]);
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use deadpeer_core::{Answer, AnswerTime, Asked, Facts, Known, Proof, TcpState, Why};
+use deadpeer_core::{Answer, Asked, Facts, Known, Proof, TcpState, Why};
 use deadpeer_os::linux::ask::{self, Changed};
 use deadpeer_os::linux::diag::Row;
 use deadpeer_os::linux::foreign;
@@ -13,6 +13,7 @@ use deadpeer_os::linux::tcp_info::{CAPACITY, TcpInfo};
 use super::super::connection::Connection;
 use super::super::namespace::Namespace;
 use super::super::pace::Pace;
+use super::answer::{TICK, credit};
 use super::losses::{Losses, Path};
 
 /// How asking a peer ended.
@@ -24,8 +25,6 @@ pub(super) enum Asking {
     Refused(Why),
 }
 
-/// The kernel tells ages in ticks; the slowest usual HZ has 100 a second.
-const TICK: Duration = Duration::from_millis(10);
 /// A rate limit on answers (`tcp_invalid_ratelimit`) longer than this is not reckoned with.
 const LONGEST_RATE_LIMIT: Duration = Duration::from_secs(30);
 /// The last sign of life was an answer to a probe if data came and went at least this much earlier.
@@ -42,6 +41,8 @@ pub(super) fn on_this_host(row: &Row) -> bool {
 pub(super) struct Target<'c> {
     connection: &'c mut Connection,
     on_this_host: bool,
+    /// Questions of runs before this one that may still be answered.
+    earlier: Vec<Instant>,
     /// When each question left.
     sent: Vec<Instant>,
     /// When the first was tried, whether it left or not.
@@ -53,6 +54,8 @@ pub(super) struct Target<'c> {
     /// Segments that had come: all, and those with data.
     segments: (u32, u32),
     first_answer: Option<Answer>,
+    /// Questions that the first answer leaves open.
+    open: Vec<Instant>,
     answers: u16,
     /// Questions that had left when the last answer was counted.
     answered: usize,
@@ -67,16 +70,18 @@ pub(super) struct Target<'c> {
 }
 
 impl<'c> Target<'c> {
-    pub(super) fn new(connection: &'c mut Connection) -> Self {
+    pub(super) fn new(connection: &'c mut Connection, earlier: Vec<Instant>) -> Self {
         let facts = &connection.row.facts;
         Self {
             on_this_host: on_this_host(&connection.row),
+            earlier,
             sent: Vec::new(),
             tried: None,
             held: Duration::ZERO,
             settled: rate_limited_for(facts),
             segments: segments(facts),
             first_answer: None,
+            open: Vec::new(),
             answers: 0,
             answered: 0,
             unanswered: 0,
@@ -216,6 +221,18 @@ impl<'c> Target<'c> {
         left.ok()?.ok()
     }
 
+    /// Questions that an answer may still come to.
+    pub(super) fn open_questions(&self) -> Vec<Instant> {
+        const REMEMBERED: usize = 30;
+        let mut open = if self.has_answered() { self.open.clone() } else { self.questions() };
+        open.drain(..open.len().saturating_sub(REMEMBERED));
+        open
+    }
+
+    fn questions(&self) -> Vec<Instant> {
+        self.earlier.iter().chain(&self.sent).copied().collect()
+    }
+
     /// The question has not left.
     pub(super) fn take_back(&mut self) {
         self.sent.clear();
@@ -239,20 +256,28 @@ impl<'c> Target<'c> {
         let came = all > 0 || data > 0 || age < at.saturating_duration_since(first);
         // An acknowledgement that comes sooner than a round trip was under way already: to a retransmission, say.
         let least = now.least_rtt.unwrap_or_default();
+        let first = self.earlier.first().copied().unwrap_or(first);
         let early = at.checked_sub(age).is_some_and(|heard| heard + TICK < first + least);
-        if came && (data > 0 || !early) && (all > 0 || data > 0 || self.first_answer.is_none()) {
-            self.answer(at, age, data == 0 || all > data && !early);
+        if !came || (early && data == 0) {
+            return;
         }
+        // Segments without data are acknowledgements.
+        self.answer(at, age, !early && (data == 0 || all > data));
     }
 
     fn answer(&mut self, at: Instant, age: Duration, is_acknowledgement: bool) {
-        let least = self.connection.row.facts.least_rtt.unwrap_or_default();
         let facts = self.connection.row.facts;
         if self.first_answer.is_none() {
-            let (credited, time) = answer_time(at, age, &self.sent, least);
-            self.unanswered = credited as u64;
+            let mut all = self.questions();
+            let credit = credit(at, age, &all, &facts);
+            self.unanswered = credit.question.saturating_sub(self.earlier.len()) as u64;
             self.retransmits = facts.retransmits;
-            self.first_answer = Some(if is_acknowledgement { Answer::Answered(time) } else { Answer::Heard });
+            if is_acknowledgement {
+                all.drain(..credit.open);
+            }
+            self.open = all;
+            self.first_answer =
+                Some(if is_acknowledgement { Answer::Answered(credit.time) } else { Answer::Heard });
         }
         if self.sent.len() > self.answered {
             self.answered = self.sent.len();
@@ -267,7 +292,12 @@ impl<'c> Target<'c> {
     pub(super) fn is_over(&self, pace: Pace, proof: Proof, now: Instant) -> bool {
         let Some(&first) = self.sent.first() else { return false };
         let over = now.saturating_duration_since(first);
-        if over >= pace.timeout.saturating_add(self.held) {
+        // A single question is given at least the time that an answer takes.
+        let timeout = match pace.tries {
+            Some(1) => pace.timeout.max(self.connection.row.facts.patience()),
+            _ => pace.timeout,
+        };
+        if over >= timeout.saturating_add(self.held) {
             return true;
         }
         if self.has_answered() {
@@ -371,31 +401,5 @@ fn rate_limited_for(facts: &Facts) -> Duration {
     match earlier(facts.last_received) && earlier(facts.last_sent) {
         true => LONGEST_RATE_LIMIT.saturating_sub(heard),
         false => Duration::ZERO,
-    }
-}
-
-/// How many questions went unanswered before the one that an answer is credited to, and how long the answer took.
-///
-/// The answer came `age` ago, seen at `at`. It can belong to any question that left a round trip earlier. It is
-/// credited to the last of these.
-fn answer_time(at: Instant, age: Duration, sent: &[Instant], least: Duration) -> (usize, AnswerTime) {
-    let [first, .., last] = *sent else {
-        let time = sent.first().map_or(Duration::ZERO, |&only| took(at, age, only));
-        return (0, AnswerTime { least: time, most: time });
-    };
-    let heard_at = at.checked_sub(age).unwrap_or(first);
-    let credited = sent.iter().rposition(|&sent| heard_at + TICK >= sent + least).unwrap_or(0);
-    let question = sent.get(credited).copied().unwrap_or(last);
-    (credited, AnswerTime { least: took(at, age, question), most: took(at, age, first) })
-}
-
-/// How long an answer to a question took. The kernel tells its age in ticks; the moment we looked bounds it.
-fn took(at: Instant, age: Duration, question: Instant) -> Duration {
-    let heard_at = at.checked_sub(age).unwrap_or(question);
-    let bound = at.saturating_duration_since(question);
-    match heard_at.saturating_duration_since(question) {
-        // Within the tick of the question itself: what we know is that it was there when we looked.
-        Duration::ZERO => bound,
-        took => took.min(bound),
     }
 }
