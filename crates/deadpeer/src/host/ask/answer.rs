@@ -19,24 +19,19 @@ pub(super) struct Credit {
 
 /// Credits an answer that came `age` ago, seen at `at`, to one of the questions `sent`.
 ///
-/// It can belong to any question that left at least the shortest round trip earlier. If the last of these left about a
-/// usual round trip earlier, it is that one's. Else the round trip may have risen, and nobody can tell: the first
-/// question may have been answered late, or the last one early, after others were lost.
+/// It can belong to any question that left at least the shortest round trip earlier: the first may have been answered
+/// late, over a round trip that rose, or the last early, after others were lost. Where the last one left about a usual
+/// round trip earlier, the others are taken to be lost, and no answer to them is waited for.
 pub(super) fn credit(at: Instant, age: Duration, sent: &[Instant], facts: &Facts) -> Credit {
     let took = |question: usize| sent.get(question).map_or(Duration::ZERO, |&sent| took(at, age, sent));
     let least = facts.least_rtt.unwrap_or_default();
     let heard_at = at.checked_sub(age).unwrap_or(at);
     let question = sent.iter().rposition(|&sent| heard_at + TICK >= sent + least).unwrap_or(0);
+    let time = AnswerTime { least: took(question), most: took(0) };
     let usual = facts.rtt.map(|rtt| rtt + facts.rtt_variance.unwrap_or_default() * 4 + TICK);
-    let last = took(question);
-    match question == 0 || usual.is_some_and(|usual| last <= usual) {
-        true => Credit {
-            question,
-            time: AnswerTime { least: last, most: last },
-            open: (question + 1).min(sent.len()),
-        },
-        false => Credit { question, time: AnswerTime { least: last, most: took(0) }, open: 1 },
-    }
+    let others_are_lost = usual.is_some_and(|usual| time.least <= usual);
+    let open = if others_are_lost { question + 1 } else { 1 };
+    Credit { question, time, open: open.min(sent.len()) }
 }
 
 /// How long an answer to a question took. The kernel tells its age in ticks; the moment we looked bounds it.
@@ -71,18 +66,20 @@ mod tests {
 
     #[test]
     fn an_answer_belongs_to_the_question_that_left_a_round_trip_earlier() {
-        let exact = |question, took| Credit {
-            question,
-            time: AnswerTime { least: ms(took), most: ms(took) },
-            open: question + 1,
-        };
-        assert_eq!(credited(1, 40, 40), exact(0, 40));
-        // Three questions lost, the fourth answered.
-        assert_eq!(credited(4, 3_040, 40), exact(3, 40));
+        let exact =
+            |took| Credit { question: 0, time: AnswerTime { least: ms(took), most: ms(took) }, open: 1 };
+        assert_eq!(credited(1, 40, 40), exact(40));
         // A round trip of 2.5 s: the answer to the first comes after the third has left.
-        assert_eq!(credited(3, 2_500, 2_500), exact(0, 2_500));
+        assert_eq!(credited(3, 2_500, 2_500), exact(2_500));
         // Late, and only one question to be late for.
-        assert_eq!(credited(1, 900, 40), exact(0, 900));
+        assert_eq!(credited(1, 900, 40), exact(900));
+    }
+
+    #[test]
+    fn after_losses_the_time_is_a_range_and_the_lost_are_forgotten() {
+        let credit = credited(4, 3_040, 40);
+        assert_eq!(credit.time, AnswerTime { least: ms(40), most: ms(3_040) });
+        assert_eq!((credit.question, credit.open), (3, 4));
     }
 
     #[test]
