@@ -483,7 +483,11 @@ fn ping_tells_the_time_of_an_answer_or_its_range() {
             scope.spawn(|| {
                 known.set(Direction::Both, slow);
                 let pair = Pair::across(&known, PEER).unwrap();
-                for row in &ping(&known, &pair)[..4] {
+                let rows = ping(&known, &pair);
+                // An answer that a busy machine delays beyond the retransmission timeout counts in the next round.
+                let answered: Vec<_> = rows[..4].iter().filter(|row| row["answer"] == "answered").collect();
+                assert!(answered.len() >= 2, "{rows:#?}");
+                for row in answered {
                     assert!(row["time_least_ms"].as_f64().unwrap() >= 2_490.0, "{row:#}");
                 }
             });
