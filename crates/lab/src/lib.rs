@@ -1,6 +1,6 @@
 //! Real faults for TCP connections, on one machine: for the tests of programs that must notice them.
 //!
-//! Nothing here is simulated: the kernel's own TCP meets the silence of the kernel's own router.
+//! The kernels' own TCP meets real silence: of a deaf socket, of a router, of a path that loses packets.
 //!
 //! | what fails | how | what the other end gets |
 //! |---|---|---|
@@ -11,6 +11,7 @@
 //! | the peer reads no more | [`fill`] | a shut window |
 //! | a route | [`Network::unreachable`] | ICMP: unreachable |
 //! | our own cable | [`Network::unplug`] | no carrier |
+//! | the path is slow, loses, reorders or rejects packets | [`ImpairedLink::set`] | late answers, some, or none |
 //!
 //! Every fault is a value; dropping it heals the fault. What is forgotten stays so. A frozen process and a shut
 //! window need no privilege, and are there on Windows, macOS and FreeBSD, too; the others are Linux' and take

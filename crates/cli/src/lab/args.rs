@@ -14,6 +14,8 @@ Every fault is a real one, on real connections of a network namespace that the l
 this machine is touched. Methods: a blocked recv, poll, TCP_INFO, keepalive 2/1/3 (idle, interval, probes), the
 same with TCP_USER_TIMEOUT 5 s or TCP_RTO_MAX_MS 1000, a heartbeat (1 s, patience 3 s), `scan --probe`.
 
+The other end is on this host, behind a router, or behind a link of the lab's own that delays or loses packets.
+
 In a cell: the time to notice, and below it what was to be expected. `never`: the method misses the fault.
 `lives`: the connection is healthy and survived. FALSE ALARM: it is healthy and was given up.
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadpeer::apply_settings;
 use deadpeer::session::{Config, Offer, Session};
@@ -34,6 +34,11 @@ pub(super) fn config() -> Config {
     Config::new(Offer::new(BEAT, BEAT, 3).at_most(PATIENCE))
 }
 
+/// A peer's program: it closes when its session tells that we are lost. It ends with our session at the latest.
+fn close_when_over(session: Session) {
+    while session.over_within(Duration::from_secs(1)).is_none() {}
+}
+
 impl End {
     /// A connection, and the process that holds its far end where that has to be one of its own.
     pub(super) fn new(
@@ -49,7 +54,7 @@ impl End {
             let (client, process) = peer::start(beats, abrupt)?;
             (client, None, Some(process))
         } else {
-            let (client, server) = scene.pair()?;
+            let (client, server) = scene.pair(method)?;
             (client, Some(server), None)
         };
         if let Some(gap) = apply_settings(&client, &method.settings(&world.platform))?.gaps.first() {
@@ -63,8 +68,13 @@ impl End {
             let peer = theirs.map(|server| thread::spawn(move || Session::open(server, config(), "peer")));
             end.session = Some(Session::open(end.client.try_clone()?, config(), "lab")?);
             if let Some(peer) = peer {
-                let peer = peer.join().map_err(|_| io::Error::other("the peer's greeting panicked"))?;
-                end.peer_session = Some(peer?);
+                let peer = peer.join().map_err(|_| io::Error::other("the peer's greeting panicked"))??;
+                if fault.is_noticed_by_the_peer() {
+                    end.server = None;
+                    thread::spawn(|| close_when_over(peer));
+                } else {
+                    end.peer_session = Some(peer);
+                }
             }
         }
         Ok((end, process))
@@ -120,10 +130,12 @@ impl End {
     }
 
     /// Sends what the peer is to acknowledge.
-    pub(super) fn send(&self) -> io::Result<()> {
+    pub(super) fn send(&self, fault: Fault) -> io::Result<()> {
+        // Of the latter each packet is a long one: 1448, 1448 and 1200 bytes of data.
+        let data: &[u8] = if fault == Fault::BlackHole { &[0; 4096] } else { &[0; 1024] };
         match &self.session {
-            Some(session) => session.send(&[0; 1024]),
-            None => (&self.client).write_all(&[0; 1024]),
+            Some(session) => session.send(data),
+            None => (&self.client).write_all(data),
         }
     }
 }

@@ -8,13 +8,15 @@ use super::cell::Expected;
 use super::fault::Fault;
 use super::method::{BEAT, Method, PATIENCE};
 
-/// The retransmission timeout of a fresh loopback or veth connection: the least that Linux has, and its
+/// The retransmission timeout of a fresh connection over loopback, veth or TUN: the least that Linux has, and its
 /// jiffies.
 const RTO: Duration = Duration::from_millis(204);
 /// The scan asks this long after the fault …
 pub(super) const SCAN_AFTER: Duration = Duration::from_secs(1);
-/// … and calls a peer dead that leaves three questions unanswered over three seconds.
+/// … and calls a peer on this host dead that leaves three questions unanswered over three seconds, …
 const SCAN: Duration = Duration::from_secs(3);
+/// … and a peer on another host that leaves its questions unanswered for so long.
+const SCAN_REMOTE: Duration = Duration::from_secs(3);
 /// To list all connections and find their owners, on a host with many processes.
 const LIST: Duration = Duration::from_secs(1);
 /// A reset, or the end of file, arrives at once.
@@ -55,6 +57,12 @@ pub(super) fn why_not(fault: Fault, method: Method, world: &World) -> String {
 }
 
 pub(super) fn expected(fault: Fault, method: Method, world: &World) -> Expected {
+    expected_with(fault, method, world, RTO)
+}
+
+/// The same for a connection whose retransmission timeout is `rto` when the fault happens. A path through a busy
+/// program has a longer one than loopback.
+pub(super) fn expected_with(fault: Fault, method: Method, world: &World, rto: Duration) -> Expected {
     match (fault, method) {
         _ if world.lacks(method).is_some() => Expected::NotApplicable,
         (Fault::ClosedUnread, Method::Read) => Expected::NotApplicable,
@@ -69,13 +77,13 @@ pub(super) fn expected(fault: Fault, method: Method, world: &World) -> Expected 
         },
         // What was reset is in no list.
         (Fault::Aborted, Method::Scan) => Expected::NotApplicable,
-        (Fault::Closed | Fault::Killed | Fault::ClosedUnread, Method::Scan) => scanned(),
+        (Fault::Closed | Fault::Killed | Fault::ClosedUnread, Method::Scan) => scanned(fault),
         (Fault::Closed | Fault::Killed | Fault::ClosedUnread | Fault::Aborted, _) => AT_ONCE,
         (Fault::Frozen, Method::Heartbeat) => beats_stop(),
-        (Fault::Outage | Fault::Frozen, _) => Expected::Never,
-        (Fault::ShutWindow, Method::UserTimeout) => kernel(fault, method, world),
+        (Fault::Outage | Fault::Frozen | Fault::LongRoundTrip | Fault::Lossy, _) => Expected::Never,
+        (Fault::ShutWindow, Method::UserTimeout) => kernel(fault, method, world, rto),
         (Fault::ShutWindow, _) => Expected::Never,
-        (Fault::Rebooted | Fault::MappingReset, Method::Scan) => scanned(),
+        (Fault::Rebooted | Fault::MappingReset, Method::Scan) => scanned(fault),
         // The next probe, or the next beat, meets a reset.
         (Fault::Rebooted | Fault::MappingReset, Method::Heartbeat) => {
             Expected::Within { least: Duration::ZERO, most: BEAT }
@@ -83,9 +91,14 @@ pub(super) fn expected(fault: Fault, method: Method, world: &World) -> Expected 
         (Fault::Rebooted | Fault::MappingReset, method) if method.is_kernels() => {
             Expected::Within { least: Duration::ZERO, most: world.platform.latest(Duration::from_secs(2)) }
         }
+        // The peer's next beat still arrives. Its acknowledgement does not, so its TCP sends nothing new after that.
+        (Fault::OneWayOut, Method::Heartbeat) => Expected::Within { least: PATIENCE, most: PATIENCE + BEAT },
+        // Its kernel answers, and an answer outweighs data that is stuck.
+        (Fault::BlackHole, Method::Scan) => Expected::Never,
+        // Our beats wait behind the long packets. So the peer in a black hole is the one that gives up, and closes.
         (_, Method::Heartbeat) => beats_stop(),
-        (_, Method::Scan) => scanned(),
-        _ => kernel(fault, method, world),
+        (_, Method::Scan) => scanned(fault),
+        _ => kernel(fault, method, world, rto),
     }
 }
 
@@ -96,12 +109,13 @@ const fn beats_stop() -> Expected {
 
 /// One scan asks all peers, so it takes as long as the silent ones have to answer. A scan of one connection
 /// that has ended, or was reset, would be over at once.
-fn scanned() -> Expected {
-    Expected::Within { least: SCAN_AFTER, most: SCAN_AFTER + SCAN + LIST }
+fn scanned(fault: Fault) -> Expected {
+    let asking = if fault.is_remote() { SCAN_REMOTE } else { SCAN };
+    Expected::Within { least: SCAN_AFTER, most: SCAN_AFTER + asking + LIST }
 }
 
-fn kernel(fault: Fault, method: Method, world: &World) -> Expected {
-    let detection = detection(&method.protection(&world.platform), &world.platform, RTO);
+fn kernel(fault: Fault, method: Method, world: &World, rto: Duration) -> Expected {
+    let detection = detection(&method.protection(&world.platform), &world.platform, rto);
     let bound = match () {
         () if fault.has_shut_window() => detection.shut_window,
         () if fault.is_in_flight() => detection.in_flight,

@@ -18,10 +18,14 @@ pub(super) enum Fault {
     ShutWindow,
     ShutThenSilent,
     OneWay,
+    OneWayOut,
+    BlackHole,
+    LongRoundTrip,
+    Lossy,
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Closed,
         Self::Killed,
         Self::ClosedUnread,
@@ -37,6 +41,10 @@ impl Fault {
         Self::ShutWindow,
         Self::ShutThenSilent,
         Self::OneWay,
+        Self::OneWayOut,
+        Self::BlackHole,
+        Self::LongRoundTrip,
+        Self::Lossy,
     ];
 
     /// Its name in kebab case, stable.
@@ -57,6 +65,10 @@ impl Fault {
             Self::ShutWindow => "shut-window",
             Self::ShutThenSilent => "shut-then-silent",
             Self::OneWay => "one-way",
+            Self::OneWayOut => "one-way-out",
+            Self::BlackHole => "mtu-black-hole",
+            Self::LongRoundTrip => "long-round-trip",
+            Self::Lossy => "lossy",
         }
     }
 
@@ -78,17 +90,28 @@ impl Fault {
             Self::ShutWindow => "it lives and reads nothing",
             Self::ShutThenSilent => "it reads nothing, then dies",
             Self::OneWay => "only its answers are lost",
+            Self::OneWayOut => "only our packets are lost",
+            Self::BlackHole => "only long packets are lost",
+            Self::LongRoundTrip => "the round trip takes 2.2 s",
+            Self::Lossy => "a tenth of all is lost",
         }
     }
 
     /// Whether the connection is healthy and has to survive.
     pub(super) const fn is_healthy(self) -> bool {
-        matches!(self, Self::Outage | Self::ShutWindow)
+        matches!(self, Self::Outage | Self::ShutWindow | Self::LongRoundTrip | Self::Lossy)
     }
 
-    /// Whether data is sent that the peer does not acknowledge.
+    /// Whether data is sent that the peer does not acknowledge, or not soon.
     pub(super) const fn is_in_flight(self) -> bool {
         matches!(self, Self::Unreachable | Self::SilentInFlight | Self::OneWay | Self::Outage)
+            || self.needs_link()
+    }
+
+    /// Whether data is sent again and again. An idle connection over a path that loses a tenth of all packets would
+    /// lose three keepalive probes in a row every few minutes.
+    pub(super) const fn streams(self) -> bool {
+        matches!(self, Self::Lossy)
     }
 
     /// Whether the peer's window is shut before anything else happens.
@@ -101,9 +124,25 @@ impl Fault {
         matches!(self, Self::Aborted | Self::Rebooted | Self::MappingReset)
     }
 
+    /// Whether the peer gets none of our heartbeats while we get what it sends: it is the one that notices, and we
+    /// notice that it closes.
+    pub(super) const fn is_noticed_by_the_peer(self) -> bool {
+        matches!(self, Self::BlackHole)
+    }
+
     /// Whether it happens on a router between two hosts.
     pub(super) const fn needs_router(self) -> bool {
         matches!(self, Self::Unreachable | Self::MappingLost)
+    }
+
+    /// Whether it happens on a path between two hosts that is impaired without being cut.
+    pub(super) const fn needs_link(self) -> bool {
+        matches!(self, Self::OneWayOut | Self::BlackHole | Self::LongRoundTrip | Self::Lossy)
+    }
+
+    /// Whether the peer is another host, not a socket of this one.
+    pub(super) const fn is_remote(self) -> bool {
+        self.needs_router() || self.needs_link()
     }
 
     /// Whether the far end has to be a process of its own.

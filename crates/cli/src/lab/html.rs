@@ -83,7 +83,7 @@ fn write(
         page,
         "<h2>Fault by fault</h2><p class=soft>The red line is the moment of the fault. Ticks are \
          segments: above the line those that our end sent, below it those that came, heard or not; red ones are \
-         resets. Faults on a router are not captured."
+         resets. Faults between two hosts are not captured."
     )?;
     for fault in Fault::ALL {
         lanes(page, fault, cells, passed)?;

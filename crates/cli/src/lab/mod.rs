@@ -70,6 +70,7 @@ fn measure(args: &Lab) -> Result<Ended, Box<dyn Error>> {
     let mut cells = Vec::new();
     let mut classics = Vec::new();
     let mut places = Vec::new();
+    let mut failed = None;
     let (lateness, passed) = thread::scope(|scope| {
         let lateness = scope.spawn(|| run::lateness(&stop));
         // The page shows the first run's segments.
@@ -84,18 +85,27 @@ fn measure(args: &Lab) -> Result<Ended, Box<dyn Error>> {
                 let running: Vec<_> = many
                     .map(|n| {
                         let (cancel, world) = (&cancel, &world);
-                        scope.spawn(move || once(args.seed.wrapping_add(n), world, limits, cancel))
+                        scope.spawn(move || {
+                            scene::apart(n, || once(args.seed.wrapping_add(n), world, limits, cancel))
+                        })
                     })
                     .collect();
                 running.into_iter().filter_map(|run| run.join().ok()).collect()
             });
-            for (found, ends) in found {
+            for run in found {
+                let (found, ends) = match run {
+                    Ok(run) => run,
+                    Err(error) => {
+                        failed = Some(error);
+                        continue;
+                    }
+                };
                 add(&mut cells, &world, found);
                 if places.is_empty() {
                     places = ends;
                 }
             }
-            if cancel.load(Ordering::Relaxed) {
+            if cancel.load(Ordering::Relaxed) || failed.is_some() {
                 break;
             }
         }
@@ -111,6 +121,9 @@ fn measure(args: &Lab) -> Result<Ended, Box<dyn Error>> {
         (lateness.join().unwrap_or_default(), passed)
     });
     progress.clear();
+    if let Some(error) = failed {
+        return Err(format!("a run could not have a network namespace of its own: {error}").into());
+    }
     for cell in &mut cells {
         cell.lateness = lateness;
     }

@@ -13,7 +13,7 @@ use deadpeer_lab::{Program, freeze};
 
 use super::cell::{Expected, Outcome, Seen};
 use super::end::End;
-use super::expect::{SCAN_AFTER, World, expected, expected_when_shut};
+use super::expect::{SCAN_AFTER, World, expected, expected_when_shut, expected_with};
 use super::fault::Fault;
 use super::method::Method;
 use super::observe::Watch;
@@ -26,6 +26,9 @@ pub(super) struct Limits {
     pub(super) most: Duration,
     pub(super) usual: Duration,
 }
+
+/// How often a stream sends.
+const STREAMED: Duration = Duration::from_millis(250);
 
 /// What a run has found so far: also what is left when it is interrupted.
 pub(super) type Found = Mutex<Vec<Seen>>;
@@ -137,33 +140,47 @@ impl Run<'_> {
             }
         }
         for end in &ends {
+            let expected = match fault.is_in_flight() {
+                true => expected_with(fault, end.method, self.world, diagnose(&end.client)?.facts.rto),
+                false => expected(fault, end.method, self.world),
+            };
             guards.push(scene::suffer(fault, &end.client, end.server.as_ref())?);
             if fault.is_in_flight() {
-                end.send()?;
+                end.send(fault)?;
             }
             // What the kernel counts from was a little before the fault.
             expectations.push(if fault.has_shut_window() {
                 let (before, facts) = (since - shutting, diagnose(&end.client)?.facts);
                 expected_when_shut(fault, end.method, self.world, before, &facts)
             } else {
-                expected(fault, end.method, self.world).sooner_by(since - freshening)
+                expected.sooner_by(since - freshening)
             });
             if scene.is_loopback() {
                 scanned.places.lock().unwrap_or_else(PoisonError::into_inner).push(end.place(fault, since));
             }
         }
         thread::scope(|scope| {
-            for (end, expected) in ends.iter().zip(expectations) {
-                let scene = &scene;
-                scope.spawn(move || {
-                    if let Some(outcome) = self.observe(fault, end, since, expected, scene) {
-                        self.tell_seen(Seen { fault, method: end.method, expected, outcome });
-                    }
-                });
-            }
+            let observing: Vec<_> = ends
+                .iter()
+                .zip(expectations)
+                .map(|(end, expected)| {
+                    let scene = &scene;
+                    scope.spawn(move || {
+                        if let Some(outcome) = self.observe(fault, end, since, expected, scene) {
+                            self.tell_seen(Seen { fault, method: end.method, expected, outcome });
+                        }
+                    })
+                })
+                .collect();
             if fault == Fault::Outage {
                 thread::sleep(self.world.outage.saturating_sub(since.elapsed()));
                 guards.clear();
+            }
+            while fault.streams() && observing.iter().any(|observer| !observer.is_finished()) {
+                thread::sleep(STREAMED);
+                for end in &ends {
+                    let _ = end.send(fault); // who was given up has ended, and its observer says so
+                }
             }
         });
         // What every method has noticed already is still to be scanned.
@@ -179,7 +196,7 @@ impl Run<'_> {
         &self,
         fault: Fault,
     ) -> Result<(Scene, Vec<End>, Vec<Option<Program>>), Box<dyn Error + Send + Sync>> {
-        let scene = Scene::of(fault, self.world)?;
+        let scene = Scene::of(fault, self.world, jitter(self.seed, fault))?;
         let (mut ends, mut processes) = (Vec::new(), Vec::new());
         for method in self.tried(fault) {
             let (end, process) = End::new(fault, method, &scene, self.world)?;

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use deadpeer::Verdict;
 use deadpeer::host::{Filter, Namespace, Pace, Row, Scan};
-use deadpeer_lab::{Cut, Deaf, Direction, Loopback, Network, Pair, Program, deafen, release};
+use deadpeer_lab::{
+    Chance, Cut, Deaf, Direction, ImpairedLink, Impairment, Loopback, Network, Pair, Program, deafen, release,
+};
 
 use super::cell::Outcome;
 use super::expect::{SCAN_AFTER, World};
 use super::fault::Fault;
-use super::method::lacking;
+use super::method::{Method, lacking};
 use super::run::{Limits, Place};
 use crate::alone::Alone;
 use crate::exit::Ended;
@@ -39,6 +41,18 @@ pub(super) fn alone(lab: impl FnOnce() -> Result<Ended, Box<dyn Error>>) -> Resu
             "the lab needs a network namespace of its own ({error}): allow user namespaces, or run it as root"
         )
     })
+}
+
+/// Lets the nth of several runs have a loopback of its own, where it alone asks peers. The first has the one that
+/// segments are captured on.
+pub(super) fn apart<R: Send>(nth: u64, run: impl FnOnce() -> R + Send) -> io::Result<R> {
+    match nth {
+        0 => Ok(run()),
+        _ => Loopback::another(|| {
+            shorten(RETRIES, FIN_TIMEOUT)?;
+            Ok(run())
+        }),
+    }
 }
 
 /// Sets this namespace up, and tells what is to be expected in it.
@@ -74,54 +88,97 @@ pub(super) fn system() -> String {
 }
 
 /// The connections of one fault, and what lies between their ends.
-pub(super) struct Scene {
-    network: Option<Network>,
+pub(super) enum Scene {
+    /// One scan sees all connections there.
+    Loopback,
+    Routed(Network),
+    Linked(ImpairedLink),
 }
 
 impl Scene {
-    /// Loopback, or three hosts.
-    pub(super) fn of(fault: Fault, world: &World) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let network = match fault.needs_router() {
-            true => Some(Network::new()?),
-            false => None,
-        };
-        if let Some(network) = &network {
-            network.left(|| shorten(world.platform.retries, FIN_TIMEOUT))?;
-        }
-        Ok(Self { network })
+    /// Loopback, three hosts, or two hosts and an impaired link.
+    pub(super) fn of(fault: Fault, world: &World, seed: u64) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let shorten = || shorten(world.platform.retries, FIN_TIMEOUT);
+        Ok(match fault {
+            _ if fault.needs_router() => {
+                let network = Network::new()?;
+                network.left(shorten)?;
+                Self::Routed(network)
+            }
+            _ if fault.needs_link() => {
+                let link = ImpairedLink::with_seed(seed)?;
+                link.left(shorten)?;
+                Self::Linked(link)
+            }
+            _ => Self::Loopback,
+        })
     }
 
     /// A connection: our end, and the peer's.
-    pub(super) fn pair(&self) -> io::Result<(TcpStream, TcpStream)> {
-        let Pair { client, server } = match &self.network {
-            Some(network) => Pair::across(network, Network::RIGHT_V4[0].into())?,
-            None => Pair::loopback()?,
+    pub(super) fn pair(&self, method: Method) -> io::Result<(TcpStream, TcpStream)> {
+        let Pair { client, server } = match self {
+            Self::Routed(network) => Pair::across(network, Network::RIGHT_V4[0].into())?,
+            // On addresses of their own methods have losses of their own.
+            Self::Linked(link) => Pair::across(link, ImpairedLink::RIGHT_V4[method as usize].into())?,
+            Self::Loopback => Pair::loopback()?,
         };
         Ok((client, server))
     }
 
     /// Whether all is on loopback, where one scan sees all connections.
     pub(super) const fn is_loopback(&self) -> bool {
-        self.network.is_none()
+        matches!(self, Self::Loopback)
     }
 
-    /// A fault of the path, until what is returned is dropped.
+    /// A fault of the path: until what is returned is dropped, or as long as there is this.
     pub(super) fn cut(&self, fault: Fault) -> io::Result<Option<Cut<'_>>> {
-        match (&self.network, fault) {
-            (Some(network), Fault::Unreachable) => network.unreachable(Direction::Both).map(Some),
-            (Some(network), _) => network.cut(Direction::Both).map(Some),
-            (None, _) => Ok(None),
+        match (self, fault) {
+            (Self::Routed(network), Fault::Unreachable) => network.unreachable(Direction::Both).map(Some),
+            (Self::Routed(network), _) => network.cut(Direction::Both).map(Some),
+            (Self::Linked(link), _) => {
+                let (direction, impairment) = impairment(fault);
+                link.set(direction, impairment);
+                Ok(None)
+            }
+            (Self::Loopback, _) => Ok(None),
         }
     }
 
-    /// Scans one connection across the router.
+    /// Scans one connection to another host.
     pub(super) fn scan(&self, place: Place) -> Option<Outcome> {
-        let network = self.network.as_ref()?;
-        thread::sleep(SCAN_AFTER.saturating_sub(place.since.elapsed()));
-        Some(network.left(|| Ok(scan(&[place]).pop())).ok().flatten().map_or_else(
+        let asked = || Ok(scan(&[place]).pop());
+        let wait = || thread::sleep(SCAN_AFTER.saturating_sub(place.since.elapsed()));
+        let told = match self {
+            Self::Loopback => return None,
+            Self::Routed(network) => {
+                wait();
+                network.left(asked)
+            }
+            Self::Linked(link) => {
+                wait();
+                link.left(asked)
+            }
+        };
+        Some(told.ok().flatten().map_or_else(
             || Outcome::LeftOut { why: "the scan found no such connection".to_owned() },
             |(_, outcome)| outcome,
         ))
+    }
+}
+
+/// What a link does to packets.
+fn impairment(fault: Fault) -> (Direction, Impairment) {
+    const ONE_WAY: Duration = Duration::from_millis(1100);
+    const LOSS: Chance = Chance::percent(10);
+    const HOLE: usize = 1000;
+
+    let perfect = Impairment::new();
+    match fault {
+        Fault::OneWayOut => (Direction::LeftToRight, perfect.drop_all()),
+        Fault::BlackHole => (Direction::Both, perfect.drop_longer_than(HOLE)),
+        Fault::LongRoundTrip => (Direction::Both, perfect.delay(ONE_WAY)),
+        Fault::Lossy => (Direction::Both, perfect.lose(LOSS)),
+        _ => (Direction::Both, perfect),
     }
 }
 
@@ -187,7 +244,7 @@ pub(super) fn scan(ends: &[Place]) -> Vec<(Fault, Outcome)> {
             let finding = findings.iter().find(|finding| ours(&finding.connection.row));
             let outcome = match finding {
                 None => Outcome::LeftOut { why: "the scan found no such connection".to_owned() },
-                Some(finding) if matches!(finding.verdict, Verdict::Dead | Verdict::Leaked) => {
+                Some(finding) if is_noticed(finding.verdict, end.fault) => {
                     Outcome::Noticed { after, how: finding.verdict.to_string() }
                 }
                 Some(_) => Outcome::Not { watched: after },
@@ -195,4 +252,14 @@ pub(super) fn scan(ends: &[Place]) -> Vec<(Fault, Outcome)> {
             (end.fault, outcome)
         })
         .collect()
+}
+
+/// Whether a verdict says that something is wrong with the connection. A stalled connection is one that data is stuck
+/// in, which is what a black hole does; elsewhere it would be a hint at most.
+const fn is_noticed(verdict: Verdict, fault: Fault) -> bool {
+    match verdict {
+        Verdict::Dead | Verdict::Leaked => true,
+        Verdict::Stalled => matches!(fault, Fault::BlackHole),
+        _ => false,
+    }
 }

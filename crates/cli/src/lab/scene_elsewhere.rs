@@ -13,16 +13,22 @@ use deadpeer_lab::{Pair, Program, release};
 use super::cell::Outcome;
 use super::expect::World;
 use super::fault::Fault;
-use super::method::lacking;
+use super::method::{Method, lacking};
 use super::run::{Limits, Place};
 use crate::exit::Ended;
 
 /// What the lab has set, for its reports: nothing.
 pub(super) const SET: &str = "";
 const ON_LINUX: &str = "only Linux lets the lab lose segments, and reset connections unheard";
+const LINKS: &str = "only Linux has the network namespaces and TUN devices that an impaired link needs";
 
 pub(super) fn alone(lab: impl FnOnce() -> Result<Ended, Box<dyn Error>>) -> Result<Ended, Box<dyn Error>> {
     lab()
+}
+
+/// All runs have the one loopback that there is.
+pub(super) fn apart<R>(_nth: u64, run: impl FnOnce() -> R) -> io::Result<R> {
+    Ok(run())
 }
 
 /// What is to be expected of this system.
@@ -46,7 +52,7 @@ pub(super) fn system() -> String {
 pub(super) struct Scene;
 
 impl Scene {
-    pub(super) fn of(fault: Fault, _world: &World) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    pub(super) fn of(fault: Fault, _world: &World, _seed: u64) -> Result<Self, Box<dyn Error + Send + Sync>> {
         match fault {
             // Ordinary sockets and processes are enough.
             Fault::Closed
@@ -55,12 +61,13 @@ impl Scene {
             | Fault::Aborted
             | Fault::Frozen
             | Fault::ShutWindow => Ok(Self),
+            _ if fault.needs_link() => Err(LINKS.into()),
             _ => Err(ON_LINUX.into()),
         }
     }
 
     /// A connection: our end, and the peer's.
-    pub(super) fn pair(&self) -> io::Result<(TcpStream, TcpStream)> {
+    pub(super) fn pair(&self, _method: Method) -> io::Result<(TcpStream, TcpStream)> {
         // Ours is the one that accepted: a child may inherit it, and keep it open (Windows).
         let Pair { client, server } = Pair::loopback()?;
         Ok((server, client))

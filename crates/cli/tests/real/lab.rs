@@ -22,9 +22,9 @@ fn mark<'c>(cells: &'c [Value], fault: &str, method: &str) -> &'c str {
 #[test]
 fn every_cell_of_the_quick_matrix_is_as_predicted() {
     let started = Instant::now();
-    let output = deadpeer().args(["lab", "--json", "--seed", "7"]).output().unwrap();
+    let output = deadpeer().args(["lab", "--json", "--seed", "7", "-n", "2"]).output().unwrap();
     let cells = cells(&output);
-    assert_eq!(cells.len(), 15 * 8, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(cells.len(), 19 * 8, "{}", String::from_utf8_lossy(&output.stderr));
     for cell in &cells {
         assert_eq!(cell["as_expected"], true, "{cell}");
         assert_ne!(cell["mark"], "left-out", "{cell}");
@@ -39,6 +39,17 @@ fn every_cell_of_the_quick_matrix_is_as_predicted() {
     assert_eq!(mark(&cells, "shut-window", "user-timeout"), "false-alarm");
     assert_eq!(mark(&cells, "shut-window", "rto-max"), "lives");
     assert_eq!(mark(&cells, "outage", "heartbeat"), "lives");
+    for healthy in ["long-round-trip", "lossy"] {
+        for cell in cells.iter().filter(|cell| cell["fault"] == healthy) {
+            assert_eq!(cell["mark"], "lives", "{cell}");
+        }
+    }
+    for lossy in ["one-way", "one-way-out", "mtu-black-hole"] {
+        assert_eq!(mark(&cells, lossy, "user-timeout"), "noticed");
+        assert_eq!(mark(&cells, lossy, "heartbeat"), "noticed");
+    }
+    let hole = cells.iter().find(|cell| cell["fault"] == "mtu-black-hole" && cell["method"] == "heartbeat");
+    assert_eq!(hole.unwrap()["how"], "closed", "the peer missed our beats");
     assert_eq!(mark(&cells, "closed-unread", "read"), "not-applicable");
     let aborted = cells.iter().find(|cell| cell["fault"] == "aborted" && cell["method"] == "read").unwrap();
     assert_eq!(aborted["how"], "ECONNRESET");
@@ -62,7 +73,7 @@ fn ctrl_c_prints_what_is_finished_and_leaves_no_process() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130));
         let cells = cells(&output);
-        assert_eq!(cells.len(), 15 * 8);
+        assert_eq!(cells.len(), 19 * 8);
         assert_eq!(mark(&cells, "closed", "read"), "noticed", "what was finished is told");
         let why = &cells.iter().find(|cell| cell["mark"] == "left-out").unwrap()["runs"][0]["left_out"];
         assert!(why.as_str().unwrap().contains("interrupted"), "{why}");

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::Command;
 
-use deadpeer_os::linux::namespace::{UserNamespace, isolate};
+use deadpeer_os::linux::namespace::{NetworkNamespace, UserNamespace, isolate};
 use deadpeer_os::linux::rtnetlink::Rtnetlink;
 
 /// Programs that run alone with their loopback, without privileges.
@@ -27,6 +27,21 @@ impl Loopback {
     pub fn isolate(command: &mut Command) -> &mut Command {
         isolate(command, UserNamespace::IfNeeded);
         command
+    }
+
+    /// Runs `job` on a thread in a network namespace of its own, where loopback is up, and waits for it. The threads
+    /// and programs that `job` starts are in it, too.
+    ///
+    /// # Errors
+    /// Of `job`; of unshare(2) and setns(2): EPERM without CAP_SYS_ADMIN.
+    ///
+    /// # Panics
+    /// If `job` does.
+    pub fn another<R: Send>(job: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
+        NetworkNamespace::create()?.run(|| {
+            Self::up()?;
+            job()
+        })
     }
 
     /// Turns the loopback link of this namespace on.

@@ -1,7 +1,9 @@
 //! Packets that never arrive: all, the long ones, those of one peer.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
 
 use deadpeer_lab::{Direction, ImpairedLink, Impairment, Pair};
 
@@ -35,7 +37,7 @@ fn dropping_everything_is_silence_in_its_direction_and_heals() {
 
 fn read_five(mut stream: &TcpStream) -> bool {
     stream.set_read_timeout(Some(A_WHILE)).unwrap();
-    std::io::Read::read_exact(&mut stream, &mut [0; 5]).is_ok()
+    stream.read_exact(&mut [0; 5]).is_ok()
 }
 
 #[test]
@@ -54,6 +56,24 @@ fn a_black_hole_swallows_long_packets_only() {
             let room = 1000 - 32 - if address.is_ipv4() { 20 } else { 40 };
             assert!(arrives(&pair.client, &pair.server, room, A_WHILE));
             assert!(!arrives(&pair.client, &pair.server, room + 1, A_MOMENT));
+            link.heal();
+        }
+    });
+}
+
+#[test]
+fn a_sender_whose_acknowledgements_are_lost_sends_nothing_new() {
+    linked!(1, |link| {
+        for address in FAMILIES {
+            let mut pair = Pair::across(&link, address).unwrap();
+            pair.server.set_nodelay(true).unwrap();
+            link.set(Direction::LeftToRight, Impairment::new().drop_all());
+            for _ in 0..2 {
+                pair.server.write_all(b"x").unwrap();
+                thread::sleep(Duration::from_millis(800)); // a tail loss probe, and the retransmission timeout
+            }
+            pair.client.set_nonblocking(true).unwrap();
+            assert_eq!(pair.client.read(&mut [0; 8]).unwrap(), 1, "the first, and none of those after it");
             link.heal();
         }
     });

@@ -36,6 +36,9 @@ pub struct Impairment {
 }
 
 impl Impairment {
+    /// The longest delay, jitter and time to hold a packet back; longer ones are taken as this one.
+    pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
     /// A perfect path: every packet passes at once.
     pub const fn new() -> Self {
         Self {
@@ -51,16 +54,16 @@ impl Impairment {
         }
     }
 
-    /// Each packet takes this long. The packets stay in order.
+    /// Each packet takes this long, at most [`LONGEST`](Self::LONGEST). The packets stay in order.
     pub const fn delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
+        self.delay = bounded(delay);
         self
     }
 
     /// Each packet takes up to this much longer, every time being equally likely. The packets stay in order: a packet
     /// that would overtake the one before arrives directly after it.
     pub const fn jitter(mut self, jitter: Duration) -> Self {
-        self.jitter = jitter;
+        self.jitter = bounded(jitter);
         self
     }
 
@@ -79,7 +82,7 @@ impl Impairment {
     /// Each packet is held back for `by` with this probability, so that the packets behind it overtake it.
     pub const fn reorder(mut self, chance: Chance, by: Duration) -> Self {
         self.reordered = chance;
-        self.held_back = by;
+        self.held_back = bounded(by);
         self
     }
 
@@ -105,6 +108,10 @@ impl Impairment {
     }
 }
 
+const fn bounded(time: Duration) -> Duration {
+    if time.as_secs() >= Impairment::LONGEST.as_secs() { Impairment::LONGEST } else { time }
+}
+
 /// A probability, in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Chance(u32);
@@ -115,12 +122,12 @@ impl Chance {
     /// 100 %.
     pub const ALWAYS: Self = Self(MILLION);
 
-    /// So many per cent; more than 100 are taken as 100.
+    /// A percentage; more than 100 is taken as 100.
     pub const fn percent(percent: u32) -> Self {
         Self::millionths(percent.saturating_mul(10_000))
     }
 
-    /// So many per mille; more than 1000 are taken as 1000.
+    /// Thousandths; more than 1000 are taken as 1000.
     pub const fn per_mille(per_mille: u32) -> Self {
         Self::millionths(per_mille.saturating_mul(1000))
     }

@@ -1,6 +1,8 @@
 //! Two hosts and a path between them whose faults change at run time.
 
 mod impairment;
+#[cfg(test)]
+mod made;
 mod packet;
 mod path;
 mod queue;
@@ -79,7 +81,8 @@ pub use self::path::Counters;
 ///
 /// # Bounds
 /// The path holds up to [`ROOM`](Self::ROOM) bytes of delayed packets. It drops packets that find no room, and counts
-/// them as [`overflowed`](Counters::overflowed). Dropping the link ends the thread, and discards the packets that are
+/// them as [`overflowed`](Counters::overflowed). The thread carries some tens of thousands of packets a second. If
+/// more than 16,384 packets wait for it in one host, the kernel drops the rest, which no counter here shows. Dropping the link ends the thread, and discards the packets that are
 /// under way. The devices vanish at once, and the namespaces as soon as no socket and no program is left in them.
 #[derive(Debug)]
 pub struct ImpairedLink {

@@ -158,3 +158,61 @@ impl Tcp {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::made;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_a_whole_packet_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(packet) = Packet::parse(&bytes) {
+                prop_assert_eq!(packet.bytes(), &bytes[..]);
+                if let Some((_, payload)) = packet.payload() {
+                    prop_assert!(bytes.ends_with(payload));
+                    let _ = Tcp::parse(payload);
+                }
+            }
+        }
+
+        #[test]
+        fn a_made_segment_is_read_back_and_a_cut_one_is_not(made in made::segment(), cut in any::<prop::sample::Index>()) {
+            let bytes = made.packet();
+            let packet = Packet::parse(&bytes).unwrap();
+            prop_assert_eq!((packet.source(), packet.destination()), (made.from, made.to));
+            let (protocol, payload) = packet.payload().unwrap();
+            prop_assert_eq!(protocol, TCP);
+            let tcp = Tcp::parse(payload).unwrap();
+            let expected = Tcp {
+                source: made.ports.0,
+                destination: made.ports.1,
+                sequence: made.sequence,
+                acknowledgement: made.has(made::ACK).then_some(made.acknowledgement),
+                reset: made.has(made::RST),
+                length: made.length(),
+            };
+            prop_assert_eq!(tcp, expected);
+            prop_assert_eq!(Packet::parse(&bytes[..cut.index(bytes.len())]), None);
+            let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+            prop_assert_eq!(Packet::parse(&longer), None);
+        }
+    }
+
+    #[test]
+    fn a_fragment_that_is_not_the_first_has_no_ports() {
+        let mut v4 = made::Made::example("10.0.0.1", "10.0.0.2").packet();
+        v4[7] = 1; // an offset of 8 bytes
+        assert_eq!(Packet::parse(&v4).unwrap().payload(), None);
+        let mut v6 = made::Made::example("fd00::1", "fd00::2").packet();
+        let segment = v6.split_off(40);
+        v6[6] = 44;
+        v6[5] += 8;
+        let first = [v6.clone(), vec![TCP, 0, 0, 1, 0, 0, 0, 9], segment.clone()].concat();
+        assert_eq!(Packet::parse(&first).unwrap().payload(), Some((TCP, &segment[..])));
+        let second = [v6, vec![TCP, 0, 0, 9, 0, 0, 0, 9], segment].concat();
+        assert_eq!(Packet::parse(&second).unwrap().payload(), None);
+    }
+}

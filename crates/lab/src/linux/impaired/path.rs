@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::{Add, AddAssign};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadpeer_core::Random;
 
@@ -17,7 +17,8 @@ pub struct Counters {
     pub passed: u64,
     /// Packets that were lost by chance ([`Impairment::lose`]).
     pub lost: u64,
-    /// Packets that were dropped by [`Impairment::drop_all`], or because a rejection could not be answered.
+    /// Packets that were dropped by [`Impairment::drop_all`], because a rejection could not be answered, or because
+    /// the device that they should have arrived on was down.
     pub dropped: u64,
     /// Packets that were too long ([`Impairment::drop_longer_than`]).
     pub too_long: u64,
@@ -144,7 +145,7 @@ impl Path {
         let impairment = lane.own.unwrap_or(self.general);
         // As many numbers for each packet whatever is set, so that the nth packet meets the same numbers.
         let [lost, duplicated, reordered] = [(); 3].map(|()| lane.random.next_u64());
-        let jitter = lane.random.between(std::time::Duration::ZERO, impairment.jitter);
+        let jitter = lane.random.between(Duration::ZERO, impairment.jitter);
         let counters = &mut lane.counters;
         if let Some(rejection) = impairment.rejected {
             return Decision::Reject(rejection, now + impairment.delay);

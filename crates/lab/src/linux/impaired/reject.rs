@@ -140,3 +140,104 @@ fn checksum(parts: &[&[u8]]) -> u16 {
     }
     !(sum as u16)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use proptest::prelude::*;
+
+    use super::super::made;
+    use super::*;
+
+    const ROUTER: [IpAddr; 2] = [
+        IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 254)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xfe)),
+    ];
+    const ICMP_REJECTIONS: [Rejection; 4] = [
+        Rejection::NetworkUnreachable,
+        Rejection::HostUnreachable,
+        Rejection::PortUnreachable,
+        Rejection::Prohibited,
+    ];
+
+    /// Whether the checksums of a packet's IP header and its payload hold.
+    fn sums_hold(packet: &Packet<'_>) -> bool {
+        let (protocol, payload) = packet.payload().unwrap();
+        let bytes = packet.bytes();
+        let header_holds = bytes[0] >> 4 == 6 || checksum(&[&bytes[..20]]) == 0;
+        let pseudo = match protocol {
+            ICMP => Vec::new(),
+            _ => pseudo_header(packet.source(), packet.destination(), protocol, payload.len()).unwrap(),
+        };
+        header_holds && checksum(&[&pseudo, payload]) == 0
+    }
+
+    proptest! {
+        #[test]
+        fn a_reset_is_what_the_sender_expects_next(made in made::segment()) {
+            let bytes = made.packet();
+            let answer = refuse(&Packet::parse(&bytes).unwrap(), Rejection::Reset, ROUTER);
+            prop_assert_eq!(answer.is_none(), made.has(made::RST));
+            if let Some(answer) = answer {
+                let packet = Packet::parse(&answer).unwrap();
+                prop_assert!(sums_hold(&packet));
+                prop_assert_eq!((packet.source(), packet.destination()), (made.to, made.from));
+                let tcp = Tcp::parse(packet.payload().unwrap().1).unwrap();
+                prop_assert!(tcp.reset);
+                prop_assert_eq!((tcp.source, tcp.destination, tcp.length), (made.ports.1, made.ports.0, 0));
+                match made.has(made::ACK) {
+                    true => prop_assert_eq!((tcp.sequence, tcp.acknowledgement), (made.acknowledgement, None)),
+                    false => {
+                        let next = made.sequence.wrapping_add(made.length());
+                        prop_assert_eq!((tcp.sequence, tcp.acknowledgement), (0, Some(next)));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn an_icmp_error_quotes_the_packet(made in made::segment(), which in 0..4_usize) {
+            let bytes = made.packet();
+            let rejection = ICMP_REJECTIONS[which];
+            let answer = refuse(&Packet::parse(&bytes).unwrap(), rejection, ROUTER).unwrap();
+            let packet = Packet::parse(&answer).unwrap();
+            prop_assert!(sums_hold(&packet));
+            prop_assert!(ROUTER.contains(&packet.source()));
+            prop_assert_eq!(packet.destination(), made.from);
+            let room = if made.from.is_ipv4() { 576 } else { 1280 };
+            prop_assert!(answer.len() <= room);
+            let (protocol, message) = packet.payload().unwrap();
+            prop_assert_eq!(protocol, if made.from.is_ipv4() { ICMP } else { ICMP_V6 });
+            prop_assert_eq!(message[0], if made.from.is_ipv4() { 3 } else { 1 });
+            prop_assert!(message.len() >= 8 + bytes.len().min(500));
+            prop_assert!(bytes.starts_with(&message[8..]));
+            // No error is answered by another.
+            for rejection in ICMP_REJECTIONS {
+                prop_assert_eq!(refuse(&packet, rejection, ROUTER), None);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            if let Some(packet) = Packet::parse(&bytes) {
+                for rejection in ICMP_REJECTIONS.into_iter().chain([Rejection::Reset]) {
+                    if let Some(answer) = refuse(&packet, rejection, ROUTER) {
+                        prop_assert!(Packet::parse(&answer).is_some());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_answers_multicast_or_a_missing_sender() {
+        for (from, to) in
+            [("0.0.0.0", "10.0.0.2"), ("10.0.0.1", "224.0.0.1"), ("::", "fd00::2"), ("fd00::1", "ff02::1")]
+        {
+            let bytes = made::Made::example(from, to).packet();
+            let packet = Packet::parse(&bytes).unwrap();
+            assert_eq!(refuse(&packet, Rejection::HostUnreachable, ROUTER), None, "{from} to {to}");
+        }
+    }
+}

@@ -113,8 +113,10 @@ impl Router {
             Decision::Drop => {}
             Decision::Reject(rejection, due) => {
                 let answer = refuse(&packet, rejection, gateways(from));
+                let shared = Arc::clone(&self.shared);
+                // Held while the packet is delivered: who has seen its effect sees it counted, and the other way round.
+                let mut path = shared.path(from);
                 let told = answer.is_some_and(|answer| self.send(from, None, &answer, due, now));
-                let mut path = self.shared.path(from);
                 let counters = path.counters(lane);
                 *(if told { &mut counters.rejected } else { &mut counters.dropped }) += 1;
             }
@@ -143,20 +145,24 @@ impl Router {
     fn deliver_due(&mut self) -> Instant {
         let now = Instant::now();
         while let Some(waiting) = self.queue.pop(now) {
-            self.deliver(waiting.to, waiting.lane, &waiting.bytes);
             self.shared.under_way.store(self.queue.len(), Ordering::Relaxed);
+            self.deliver(waiting.to, waiting.lane, &waiting.bytes);
         }
         now
     }
 
     fn deliver(&self, to: Side, lane: Option<usize>, bytes: &[u8]) {
-        // A device that is down takes nothing, as an unplugged cable.
-        let arrived = self.devices[to as usize].send(bytes).is_ok();
-        if let Some(lane) = lane {
-            let mut path = self.shared.path(to.other());
-            let counters = path.counters(lane);
-            *(if arrived { &mut counters.passed } else { &mut counters.dropped }) += 1;
-        }
+        let device = &self.devices[to as usize];
+        let Some(lane) = lane else {
+            let _ = device.send(bytes); // as below
+            return;
+        };
+        // Held as above.
+        let mut path = self.shared.path(to.other());
+        // A device that is down takes nothing, like an unplugged cable.
+        let arrived = device.send(bytes).is_ok();
+        let counters = path.counters(lane);
+        *(if arrived { &mut counters.passed } else { &mut counters.dropped }) += 1;
     }
 }
 
