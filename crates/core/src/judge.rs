@@ -212,25 +212,27 @@ fn silent(facts: &Facts) -> Option<Evidence> {
 fn path(facts: &Facts) -> Option<Evidence> {
     let Known::Is(path) = facts.path else { return None };
     Some(match (path.hop, path.others) {
-        (Hop::Up | Hop::PeerUnresolved, Others::Heard(count)) => Evidence::OthersHeard(count),
+        (Hop::Up | Hop::Unasked | Hop::PeerUnresolved, Others::Heard(count)) => Evidence::OthersHeard(count),
         (Hop::Up, Others::Silent(count)) => Evidence::OthersSilent(count),
         (hop, _) => Evidence::Path(hop),
     })
 }
 
 impl Path {
-    /// Whether our own way to the peer is up: carrier, route and neighbour are there, and another peer
-    /// through the same first hop was heard where there is one.
+    /// Whether our own way to the peer is up: carrier and route are there, the first hop answered our question
+    /// just now, and another peer through it was heard where there is one.
     ///
-    /// A peer on our own link that does not answer there can be gone, or our side of the link can be cut;
-    /// only another peer that is heard through the same link tells.
+    /// A first hop that was not asked can be dead. A peer on our own link that does not answer there can be
+    /// gone, or our side of the link can be cut. In both cases only another peer that was heard the same way
+    /// tells.
     pub const fn is_up(self) -> bool {
         match (self.hop, self.others) {
             (Hop::Loopback, _) => true,
             (Hop::Up, Others::Heard(_) | Others::None) => true,
-            (Hop::PeerUnresolved, Others::Heard(_)) => true,
-            (Hop::Up, Others::Silent(_)) | (Hop::PeerUnresolved, _) => false,
-            (Hop::LinkDown | Hop::NoRoute | Hop::GatewayFailed, _) => false,
+            (Hop::Unasked | Hop::PeerUnresolved, Others::Heard(_)) => true,
+            (Hop::Up, Others::Silent(_)) | (Hop::Unasked | Hop::PeerUnresolved, _) => false,
+            (Hop::LinkDown | Hop::NoRoute | Hop::NoAddress | Hop::GatewaySilent, _) => false,
+            (Hop::MarkUnknown | Hop::Transparent, _) => false,
         }
     }
 }

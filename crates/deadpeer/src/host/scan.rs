@@ -21,7 +21,7 @@ use super::listeners;
 use super::namespace::Namespace;
 use super::owners::Walk;
 use super::pace::Pace;
-use super::path::{self, Witnesses};
+use super::path::{self, Seen};
 use super::protection;
 use super::shares;
 
@@ -170,17 +170,12 @@ impl<'s> Scan<'s> {
             false => (vec![Namespace::current().map_err(ScanError::Proc)?], 0),
         };
         let Taken { mut connections, torn } = self.take(&namespaces)?;
+        let mut seen = Seen::listed_now();
         listeners::fill(&mut connections);
-        let mut bystanders = Witnesses::default();
         // Whoever asks for states by name gets listeners if that is one of them.
         let listeners = self.listeners || self.filter.states().is_some();
         connections.retain(|connection| {
-            let admitted = self.filter.admits(connection)
-                && (listeners || connection.row.facts.state != TcpState::Listen);
-            if !admitted {
-                bystanders.add(connection);
-            }
-            admitted
+            self.filter.admits(connection) && (listeners || connection.row.facts.state != TcpState::Listen)
         });
         match self.settings {
             true => protection::fill(&mut connections, shares::workers()),
@@ -191,12 +186,9 @@ impl<'s> Scan<'s> {
             let _locks = only_one_asks(&connections, cancel)?;
             let mut silent = |_, _| ();
             let progress = self.progress.take().unwrap_or(&mut silent);
-            ask::ask(&mut connections, pace, cancel, progress, &mut |_| ());
+            ask::ask(&mut connections, pace, cancel, progress, &mut |connection| seen.asked(connection));
         }
-        for connection in &connections {
-            bystanders.add(connection);
-        }
-        path::fill(&mut connections, &bystanders);
+        path::fill(&mut connections, &seen, self.probe.map(|_| cancel));
         let interrupted = cancel.load(Ordering::Relaxed);
         let Self { filter, rules, .. } = self;
         Ok(Report { connections, filter, rules, torn, namespaces_refused, interrupted })
