@@ -10,6 +10,7 @@ mod emit;
 mod emitted;
 mod lab;
 mod limits;
+mod paths;
 mod ping;
 mod plans;
 mod prediction;

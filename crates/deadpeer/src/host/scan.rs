@@ -182,13 +182,15 @@ impl<'s> Scan<'s> {
             false => protection::skip(&mut connections),
         }
         let cancel = self.cancel.unwrap_or(&NEVER);
+        let mut locks = Vec::new();
         if let Some(pace) = self.probe {
-            let _locks = only_one_asks(&connections, cancel)?;
+            locks = only_one_asks(&connections, cancel)?;
             let mut silent = |_, _| ();
             let progress = self.progress.take().unwrap_or(&mut silent);
             ask::ask(&mut connections, pace, cancel, progress, &mut |connection| seen.asked(connection));
         }
         path::fill(&mut connections, &seen, self.probe.map(|_| cancel));
+        drop(locks);
         let interrupted = cancel.load(Ordering::Relaxed);
         let Self { filter, rules, .. } = self;
         Ok(Report { connections, filter, rules, torn, namespaces_refused, interrupted })

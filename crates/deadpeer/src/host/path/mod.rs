@@ -3,6 +3,7 @@
 
 mod first_hops;
 mod look;
+mod recall;
 mod seen;
 mod witnesses;
 
@@ -22,12 +23,13 @@ use look::{Exit, Look, Way};
 pub(super) use seen::Seen;
 use witnesses::Witnesses;
 
-/// Fills in the path of every connection whose peer is silent. With `ask` the first hops are asked, until it
-/// becomes true; without it nothing is sent.
+/// Fills in the path of every connection whose peer is silent. With `ask` the first hops are asked, and living
+/// peers again where their word decides, until it becomes true; without it nothing is sent.
 pub(super) fn fill(connections: &mut [Connection], seen: &Seen, ask: Option<&AtomicBool>) {
     let mut places = Place::with_silent(connections, seen);
     if let Some(cancel) = ask {
         first_hops::ask(&mut places, cancel);
+        recall::ask(&mut places, cancel);
     }
     for place in places {
         place.finish();
@@ -65,6 +67,8 @@ struct Place<'c> {
     namespace: Arc<Namespace>,
     look: Look,
     suspects: Vec<Suspect<'c>>,
+    /// Connections of the same run whose peers are not silent.
+    living: Vec<&'c Connection>,
     /// What came of asking first hops, each an address on an interface.
     first_hops: BTreeMap<(u32, IpAddr), FirstHop>,
 }
@@ -94,8 +98,12 @@ impl<'c> Place<'c> {
     /// The namespaces of all silent connections, and the ways of these.
     fn with_silent(connections: &'c mut [Connection], seen: &Seen) -> Vec<Self> {
         let mut places: BTreeMap<u64, Option<Self>> = BTreeMap::new();
+        let mut living = Vec::new();
         for connection in connections {
-            let Some(began) = seen.silent_since(connection) else { continue };
+            let Some(began) = seen.silent_since(connection) else {
+                living.push(&*connection);
+                continue;
+            };
             let namespace = &connection.namespace;
             // Without an answer the path stays unknown, and nobody is called dead over it.
             let place = places.entry(namespace.inode()).or_insert_with(|| Self::open(namespace));
@@ -106,36 +114,52 @@ impl<'c> Place<'c> {
             let way = place.look.way(connection.row.flow(), connection.row.routing);
             place.suspects.push(Suspect { connection, began, way });
         }
+        for connection in living {
+            if let Some(Some(place)) = places.get_mut(&connection.namespace.inode()) {
+                place.living.push(connection);
+            }
+        }
         places.into_values().flatten().collect()
     }
 
     fn open(namespace: &Arc<Namespace>) -> Option<Self> {
         let look = namespace.run(Look::here).ok()?;
         let namespace = Arc::clone(namespace);
-        Some(Self { namespace, look, suspects: Vec::new(), first_hops: BTreeMap::new() })
+        let (suspects, living, first_hops) = Default::default();
+        Some(Self { namespace, look, suspects, living, first_hops })
     }
 
-    /// Reads the witnesses, now that all questions are over, and writes down the paths.
-    fn finish(mut self) {
+    /// The silent peers behind each exit.
+    fn silent(&self) -> BTreeMap<Exit, BTreeSet<IpAddr>> {
         let mut silent: BTreeMap<Exit, BTreeSet<IpAddr>> = BTreeMap::new();
         for suspect in &self.suspects {
             if let Some(exit) = suspect.exit() {
                 silent.entry(exit).or_default().insert(suspect.peer());
             }
         }
+        silent
+    }
+
+    /// The hop that the way of a suspect begins with.
+    fn hop(&self, way: &Way, peer: IpAddr) -> Hop {
+        let asked = way.first_hop(peer).and_then(|first_hop| self.first_hops.get(&first_hop));
+        way.hop(asked.copied().unwrap_or(FirstHop::NotAsked))
+    }
+
+    /// Reads the witnesses, now that all questions are over, and writes down the paths.
+    fn finish(mut self) {
+        let silent = self.silent();
         let earliest = self.suspects.iter().filter(|suspect| suspect.exit().is_some()).map(|s| s.began).min();
         let witnesses = match earliest {
             Some(earliest) => Witnesses::of(&self.namespace, earliest),
             None => Witnesses::default(),
         };
         let alive = witnesses.behind(&silent, &mut self.look);
-        for mut suspect in self.suspects {
+        for mut suspect in std::mem::take(&mut self.suspects) {
             let path = match suspect.way {
                 Err(why) => Known::Not(why),
                 Ok(way) => {
-                    let first_hop = way.first_hop(suspect.peer());
-                    let first_hop = first_hop.and_then(|first_hop| self.first_hops.get(&first_hop));
-                    let hop = way.hop(first_hop.copied().unwrap_or(FirstHop::NotAsked));
+                    let hop = self.hop(&way, suspect.peer());
                     let exit = suspect.exit();
                     let heard = exit.and_then(|exit| alive.get(&exit));
                     let silent = exit.and_then(|exit| silent.get(&exit));

@@ -16,7 +16,7 @@ use super::look::{Exit, Look};
 /// How many witnesses are looked at to count them: each may take a question to the kernel.
 const COUNTED: usize = 512;
 /// How many are looked at to find one behind each exit.
-const SOUGHT: usize = 16_384;
+pub(super) const SOUGHT: usize = 16_384;
 /// The kernel's ages are differences of ticks, of up to 10 ms (HZ = 100): so much older something may be.
 const TICK: Duration = Duration::from_millis(10);
 
