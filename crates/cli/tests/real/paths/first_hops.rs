@@ -135,6 +135,23 @@ fn a_link_that_vanishes_while_its_gateway_is_asked_is_our_own_fault() {
     });
 }
 
+#[test]
+fn first_hops_are_asked_in_the_namespace_of_their_connections() {
+    isolated!(|| {
+        let network = Network::new().unwrap();
+        let mut sleep = std::process::Command::new("sleep");
+        let _resident = network.spawn(Place::Left, sleep.arg("60")).unwrap();
+        let pair = Pair::across(&network, right(0)).unwrap();
+        let port = format!("local::{}", pair.client.local_addr().unwrap().port());
+        let from_outside = || crate::common::scan(&["--probe", "--all-netns", &port]);
+        let cut = network.cut_off(right(0)).unwrap();
+        assert_dead(&from_outside(), &pair);
+        cut.heal().unwrap();
+        deafen(&network, "to-left");
+        assert_doubtful(&from_outside(), &pair, "gateway did not answer");
+    });
+}
+
 /// A hundred gateways, of which half are dead, are asked in the time of one.
 #[test]
 fn a_hundred_gateways_are_asked_at_once() {

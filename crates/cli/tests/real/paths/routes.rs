@@ -69,6 +69,48 @@ fn an_ipv6_gateway_of_an_ipv4_route_is_asked_as_what_it_is() {
     });
 }
 
+/// As routers announce themselves.
+#[test]
+fn a_link_local_gateway_is_asked_on_its_link() {
+    isolated!(|| {
+        let uplinks = Uplinks::new();
+        let peer = Network::RIGHT_V6[0].into();
+        uplinks.sh(Place::Left, "ip -6 route replace default via fe80::3:1 dev eth1");
+        let pair = uplinks.pair(peer, |_| Ok(()));
+        let cut = uplinks.network.cut_off(peer).unwrap();
+        assert_dead(&uplinks.probe(), &pair);
+        cut.heal().unwrap();
+        uplinks.deafen("to-left-2");
+        assert_doubtful(&uplinks.probe(), &pair, "gateway did not answer");
+    });
+}
+
+#[test]
+fn a_peer_by_another_address_of_this_host_is_on_this_host() {
+    isolated!(|| {
+        let network = Network::new().unwrap();
+        sh(&network, Place::Left, "ip address add 10.99.1.77/24 dev eth0");
+        let local = |address: &str| SocketAddr::new(address.parse().unwrap(), 0);
+        let own = pair(&network, Place::Left, local("10.99.1.77"), |socket| {
+            socket.bind(&local("10.99.1.2").into())
+        });
+        let other = Pair::across(&network, right(0)).unwrap();
+        let is_to_this_host = |pair: &Pair| {
+            network
+                .left(|| {
+                    let report = deadpeer::host::Scan::new().run().unwrap();
+                    let local = pair.client.local_addr()?;
+                    let findings = report.findings();
+                    let finding = findings.iter().find(|finding| finding.connection.row.local == local);
+                    Ok(finding.unwrap().connection.is_to_this_host())
+                })
+                .unwrap()
+        };
+        assert!(is_to_this_host(&own));
+        assert!(!is_to_this_host(&other));
+    });
+}
+
 /// A router that answers ARP for hosts behind it (proxy_arp): the link is there, and what answers is the hop.
 #[test]
 fn a_proxy_answers_for_the_peer() {

@@ -67,6 +67,23 @@ fn a_mark_leads_over_the_uplink_that_is_judged() {
 }
 
 #[test]
+fn a_rule_on_ports_leads_over_the_uplink_that_is_judged() {
+    isolated!(|| {
+        let uplinks = Uplinks::new();
+        uplinks.sh(
+            Place::Left,
+            "ip rule add ipproto tcp sport 7000-7009 table 100; ip route add default via 10.99.3.1 table 100",
+        );
+        let port = |port| move |socket: &Socket| socket.bind(&SocketAddr::from(([0; 4], port)).into());
+        let [first, second] = [port(6999), port(7009)].map(|bind| uplinks.pair(right(0), bind));
+        uplinks.deafen("to-left-2");
+        let rows = uplinks.probe();
+        assert_alive(&rows, &first);
+        assert_doubtful(&rows, &second, GATEWAY);
+    });
+}
+
+#[test]
 fn a_bound_device_is_the_uplink_that_is_judged() {
     isolated!(|| {
         let uplinks = Uplinks::new();

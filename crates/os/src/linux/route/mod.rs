@@ -203,7 +203,7 @@ fn parse_route(message: &Message<'_>) -> Result<NextHop, Malformed> {
     let [kind] = bytes_at(message.payload, 7, "struct rtmsg")?;
     let attributes = message.payload.get(FIXED..).ok_or(Malformed { offset: FIXED, what: "struct rtmsg" })?;
     match kind {
-        libc::RTN_LOCAL => return Ok(NextHop::Local),
+        libc::RTN_LOCAL | libc::RTN_ANYCAST => return Ok(NextHop::Local),
         libc::RTN_UNICAST => {}
         _ => return Ok(NextHop::None), // unreachable, prohibited, a black hole
     }
