@@ -143,8 +143,16 @@ impl Hop {
             Self::Up => "our own way is up",
             Self::LinkDown => "our own link is down",
             Self::NoRoute => "we have no route to the peer",
-            Self::GatewayFailed => "our gateway does not answer on the link",
-            Self::PeerUnresolved => "the peer does not answer on our link, and nobody else there was heard",
+            Self::Unasked => "the first hop was not asked, and no other peer behind it was heard since",
+            Self::NoAddress => "the connection's own address is not configured here any more",
+            Self::GatewaySilent => "our gateway did not answer our question on the link",
+            Self::PeerUnresolved => {
+                "the peer did not answer our question on the link, and nobody else there was heard since"
+            }
+            Self::MarkUnknown => {
+                "the mark that chooses the connection's route needs CAP_NET_ADMIN to be read"
+            }
+            Self::Transparent => "a transparent socket with a foreign address: its route is not known",
         }
     }
 }

@@ -150,16 +150,26 @@ pub struct Path {
 pub enum Hop {
     /// The peer is this host.
     Loopback,
-    /// Carrier, route and neighbour are there.
+    /// Route and carrier are there, and the first hop answered our question on the link just now; or the link
+    /// has a single other end, of which nothing can be asked.
     Up,
+    /// Route and carrier are there. The first hop was not asked, or could not be.
+    Unasked,
     /// The interface is down or has no carrier.
     LinkDown,
     /// No route leads to the peer.
     NoRoute,
-    /// The gateway does not answer on the link (ARP, neighbour discovery).
-    GatewayFailed,
-    /// The peer is on our link and does not answer there: it is gone, or our side of the link is.
+    /// The connection's own address is not one of this host's (any more).
+    NoAddress,
+    /// The gateway did not answer our question on the link (ARP, neighbour discovery).
+    GatewaySilent,
+    /// The peer is on our link and did not answer our question there: it is gone, or our side of the link is.
     PeerUnresolved,
+    /// Policy rules look at the connection's mark, which the kernel tells with CAP_NET_ADMIN only.
+    MarkUnknown,
+    /// The socket is transparent (IP_TRANSPARENT): its address is another host's, and the kernel does not tell
+    /// where it would send from there.
+    Transparent,
 }
 
 /// What other peers behind the same first hop say: hosts, not connections.

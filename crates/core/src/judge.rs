@@ -150,7 +150,9 @@ fn by_silence(facts: &Facts) -> Option<Judgement> {
     let heard_before = facts.last_heard.value().is_none_or(|ago| ago >= silence.over);
     let enough = proof.is_met_by(silence) && heard_before;
     let (verdict, cause) = match facts.path {
-        Known::Is(path) if !path.is_up() => (Verdict::Suspect, Cause::LocalPath),
+        Known::Is(path) if path.is_broken() || (enough && !path.is_up()) => {
+            (Verdict::Suspect, Cause::LocalPath)
+        }
         // A way that nobody could look at is not known to be up.
         Known::Not(_) if enough => (Verdict::Suspect, Cause::LocalPath),
         _ if enough => (Verdict::Dead, unanswered(silence)),
@@ -295,25 +297,40 @@ fn silent(facts: &Facts) -> Option<Evidence> {
 fn path(facts: &Facts) -> Option<Evidence> {
     let Known::Is(path) = facts.path else { return None };
     Some(match (path.hop, path.others) {
-        (Hop::Up | Hop::PeerUnresolved, Others::Heard(count)) => Evidence::OthersHeard(count),
+        (Hop::Up | Hop::Unasked | Hop::PeerUnresolved, Others::Heard(count)) => Evidence::OthersHeard(count),
         (Hop::Up, Others::Silent(count)) => Evidence::OthersSilent(count),
         (hop, _) => Evidence::Path(hop),
     })
 }
 
 impl Path {
-    /// Whether our own way to the peer is up: carrier, route and neighbour are there, and another peer
-    /// through the same first hop was heard where there is one.
+    /// Whether our own way is known to be down, or nobody behind the same first hop answers. A way that nobody looked
+    /// at closely is neither up nor broken.
+    pub const fn is_broken(self) -> bool {
+        match (self.hop, self.others) {
+            (Hop::LinkDown | Hop::NoRoute | Hop::NoAddress | Hop::GatewaySilent, _) => true,
+            (Hop::Up | Hop::Unasked | Hop::PeerUnresolved, Others::Silent(_)) => true,
+            (Hop::PeerUnresolved, Others::None) => true,
+            (Hop::Up | Hop::Unasked, Others::None | Others::Heard(_)) => false,
+            (Hop::PeerUnresolved, Others::Heard(_)) => false,
+            (Hop::Loopback | Hop::MarkUnknown | Hop::Transparent, _) => false,
+        }
+    }
+
+    /// Whether our own way to the peer is up: carrier and route are there, the first hop answered our question
+    /// just now, and another peer through it was heard where there is one.
     ///
-    /// A peer on our own link that does not answer there can be gone, or our side of the link can be cut;
-    /// only another peer that is heard through the same link tells.
+    /// A first hop that was not asked can be dead. A peer on our own link that does not answer there can be
+    /// gone, or our side of the link can be cut. In both cases only another peer that was heard the same way
+    /// tells.
     pub const fn is_up(self) -> bool {
         match (self.hop, self.others) {
             (Hop::Loopback, _) => true,
             (Hop::Up, Others::Heard(_) | Others::None) => true,
-            (Hop::PeerUnresolved, Others::Heard(_)) => true,
-            (Hop::Up, Others::Silent(_)) | (Hop::PeerUnresolved, _) => false,
-            (Hop::LinkDown | Hop::NoRoute | Hop::GatewayFailed, _) => false,
+            (Hop::Unasked | Hop::PeerUnresolved, Others::Heard(_)) => true,
+            (Hop::Up, Others::Silent(_)) | (Hop::Unasked | Hop::PeerUnresolved, _) => false,
+            (Hop::LinkDown | Hop::NoRoute | Hop::NoAddress | Hop::GatewaySilent, _) => false,
+            (Hop::MarkUnknown | Hop::Transparent, _) => false,
         }
     }
 }

@@ -94,7 +94,7 @@ pub(crate) fn facts(sock: BorrowedSock<'_>, protection: &Protection) -> io::Resu
     let Ok(Some(row)) = Diag::open().and_then(|mut diag| diag.own(sock)) else { return Ok(seen.facts) };
     let mut facts = known_by(protection, row.facts);
     if facts.silence().is_some() {
-        facts.path = crate::host::path_to(row.peer.ip());
+        facts.path = crate::host::path_of(&row);
     }
     Ok(facts)
 }

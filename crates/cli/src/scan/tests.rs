@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpeer::host::{
-    Census, CensusError, Connection, Cookie, Namespace, Owner, Process, Row, Scan, Taken, Want,
+    Census, CensusError, Connection, Cookie, Namespace, Owner, Process, Routing, Row, Scan, Taken, Want,
 };
 use deadpeer::{Facts, Keepalive, KeepaliveSeen, Known, Protection, TcpState, Timer, Why};
 use deadpeer_lab::isolated;
@@ -72,7 +72,16 @@ fn rows() -> [MadeUpRow; 5] {
 
 fn row(local: &str, peer: &str, facts: Facts) -> Row {
     let (local, peer) = (local.parse().unwrap(), peer.parse().unwrap());
-    Row { local, peer, cookie: Cookie(4096), inode: 31_415, uid: 1000, interface: 0, facts }
+    Row {
+        local,
+        peer,
+        cookie: Cookie(4096),
+        inode: 31_415,
+        uid: 1000,
+        interface: 0,
+        routing: Routing::default(),
+        facts,
+    }
 }
 
 fn named(pid: u32, name: &str) -> Arc<Process> {

@@ -11,6 +11,7 @@ mod emitted;
 mod impaired;
 mod lab;
 mod limits;
+mod paths;
 mod ping;
 mod plans;
 mod prediction;

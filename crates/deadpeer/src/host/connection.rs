@@ -10,6 +10,7 @@ use deadpeer_os::linux::diag::Row;
 
 use super::census::open;
 use super::namespace::Namespace;
+use super::path::is_this_host;
 
 /// A process that holds sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,11 @@ impl Connection {
     /// The system defaults that rule it.
     pub fn platform(&self) -> &Platform {
         self.namespace.platform()
+    }
+
+    /// Whether its peer is this host itself: by loopback, or by another of this host's addresses.
+    pub fn is_to_this_host(&self) -> bool {
+        is_this_host(self)
     }
 
     /// Ends this connection, whoever owns it: its owner sees ECONNABORTED at once, its peer RST. It takes

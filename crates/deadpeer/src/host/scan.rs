@@ -21,7 +21,7 @@ use super::listeners;
 use super::namespace::Namespace;
 use super::owners::Walk;
 use super::pace::Pace;
-use super::path::{self, Witnesses};
+use super::path::{self, Seen};
 use super::protection;
 use super::shares;
 
@@ -181,29 +181,26 @@ impl<'s> Scan<'s> {
             false => (vec![Namespace::current().map_err(ScanError::Proc)?], 0),
         };
         let Taken { mut connections, torn } = self.take(&namespaces)?;
+        let mut seen = Seen::listed_now();
         listeners::fill(&mut connections);
-        let mut bystanders = Witnesses::default();
         // Whoever asks for states by name gets listeners if that is one of them.
         let listeners = self.listeners || self.filter.states().is_some();
         connections.retain(|connection| {
-            let admitted = self.filter.admits(connection)
-                && (listeners || connection.row.facts.state != TcpState::Listen);
-            if !admitted {
-                bystanders.add(connection);
-            }
-            admitted
+            self.filter.admits(connection) && (listeners || connection.row.facts.state != TcpState::Listen)
         });
         match self.settings {
             true => protection::fill(&mut connections, shares::workers()),
             false => protection::skip(&mut connections),
         }
         let cancel = self.cancel.unwrap_or(&NEVER);
+        let mut locks = Vec::new();
         if let Some(pace) = self.probe {
-            let _locks = only_one_asks(&connections, cancel)?;
+            locks = only_one_asks(&connections, cancel)?;
             let mut silent = |_, _| ();
             let progress = self.progress.take().unwrap_or(&mut silent);
             let (each, filter, rules) = (&mut self.each, &self.filter, &self.rules);
             let mut tell = |connection: &Connection| {
+                seen.asked(connection);
                 // A silent one's verdict needs a look at the path, after all others.
                 let known = connection.facts().silence().is_none();
                 if let (Some(each), true) = (each.as_mut(), known) {
@@ -215,10 +212,8 @@ impl<'s> Scan<'s> {
             };
             ask::ask(&mut connections, pace, cancel, progress, &mut tell, &mut ask::Earlier::new());
         }
-        for connection in &connections {
-            bystanders.add(connection);
-        }
-        path::fill(&mut connections, &bystanders);
+        path::fill(&mut connections, &seen, self.probe.map(|_| cancel));
+        drop(locks);
         let interrupted = cancel.load(Ordering::Relaxed);
         let Self { filter, rules, .. } = self;
         Ok(Report { connections, filter, rules, torn, namespaces_refused, interrupted })

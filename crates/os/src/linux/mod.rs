@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod deaf;
 pub mod diag;
+pub mod first_hop;
 pub mod foreign;
 pub mod lock;
 pub mod namespace;

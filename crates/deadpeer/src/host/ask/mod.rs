@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer_core::{Known, TcpState, Why};
+use deadpeer_core::{Known, Proof, TcpState, Why};
 use deadpeer_os::linux::diag::{Diag, Row};
 
 use super::census;
@@ -96,6 +96,8 @@ struct Run<'c> {
     targets: Vec<Target<'c>>,
     queue: Queue,
     losses: Losses,
+    /// Peers whose addresses may be this host's own: it takes a question to the kernel to know.
+    here: BTreeMap<losses::Path, bool>,
     diags: BTreeMap<u64, Result<Diag, Why>>,
     done: usize,
     tell: Done<'c>,
@@ -106,7 +108,8 @@ impl<'c> Run<'c> {
         let now = Instant::now();
         let losses = Losses::of(connections);
         let (targets, queue, diags) = (Vec::new(), Queue::default(), BTreeMap::new());
-        let mut run = Self { pace, targets, queue, losses, diags, done: 0, tell };
+        let here = BTreeMap::new();
+        let mut run = Self { pace, targets, queue, losses, here, diags, done: 0, tell };
         for connection in connections {
             let facts = &connection.row.facts;
             // In all other states there is nothing to ask, or no way to: they speak for themselves.
@@ -207,6 +210,13 @@ impl<'c> Run<'c> {
         target.update(row.facts, now);
         if target.has_answered() && !answered_before {
             self.losses.add_tries(target.path(), target.credited());
+        }
+        if target.sent() >= usize::from(Proof::ON_THIS_HOST.tries)
+            && let Some(path) = target.path()
+        {
+            let connection = target.connection();
+            let here = *self.here.entry(path).or_insert_with(|| connection.is_to_this_host());
+            target.is_here(here);
         }
         let proof = target.proof(&self.losses);
         if target.is_over(self.pace, proof, now) {

@@ -112,6 +112,11 @@ impl<'c> Target<'c> {
         (!self.on_this_host).then(|| (self.connection.namespace.inode(), self.connection.row.peer.ip()))
     }
 
+    /// Whether the peer's address turned out to be this host's own.
+    pub(super) const fn is_here(&mut self, here: bool) {
+        self.on_this_host = here;
+    }
+
     pub(super) const fn is_done(&self) -> bool {
         self.done
     }

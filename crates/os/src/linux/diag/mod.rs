@@ -13,11 +13,14 @@ use deadpeer_core::{Facts, TcpState};
 use rustix::net::SocketAddrAny;
 
 use super::netlink::{Error, Finish, Protocol, Request, Socket};
-pub use row::{Cookie, Row, parse_row};
+use super::sockopt;
+pub use row::{Cookie, Routing, Row, parse_row};
 
 /// `SOCK_DIAG_BY_FAMILY`: type of requests and answers.
 const BY_FAMILY: u16 = 20;
 const INET_DIAG_INFO: u8 = 2;
+const INET_DIAG_TOS: u8 = 5;
+const INET_DIAG_TCLASS: u8 = 6;
 
 /// The address family of a dump; the kernel lists one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,9 +171,16 @@ fn identity(sock: BorrowedFd<'_>) -> Option<Row> {
         cookie: Cookie(rustix::net::sockopt::socket_cookie(sock).ok()?),
         inode: 0,
         uid: 0,
-        interface: 0,
+        interface: bound_to(sock),
+        routing: Routing::default(),
         facts: Facts::new(TcpState::Established),
     })
+}
+
+/// The interface that a socket is bound to, 0 for none: sock_diag finds bound sockets with it only. A kernel
+/// before 5.1 does not tell it.
+fn bound_to(sock: BorrowedFd<'_>) -> u32 {
+    sockopt::get(sock, sockopt::SO_BINDTOIFINDEX).ok().and_then(|index| index.try_into().ok()).unwrap_or(0)
 }
 
 /// `struct inet_diag_req_v2`.
@@ -181,7 +191,8 @@ fn request(family: Family, states: States, one: Option<&Row>) -> [u8; 56] {
         Family::V6 => libc::AF_INET6 as u8,
     };
     bytes[1] = libc::IPPROTO_TCP as u8;
-    bytes[2] = 1 << (INET_DIAG_INFO - 1);
+    // The mark needs no wish: it is told with CAP_NET_ADMIN, and else not.
+    bytes[2] = [INET_DIAG_INFO, INET_DIAG_TOS, INET_DIAG_TCLASS].iter().map(|wanted| 1 << (wanted - 1)).sum();
     bytes[4..8].copy_from_slice(&states.0.to_ne_bytes());
     if let Some(row) = one {
         row.write_id(&mut bytes[8..56]);

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use deadpeer_core::{AcceptQueue, Facts, TcpState, Timer};
+use deadpeer_core::{AcceptQueue, Facts, Known, TcpState, Timer, Why};
 
 use super::super::netlink::message::bytes_at;
 use super::super::netlink::{Attributes, Malformed};
+use super::super::route::Flow;
 use super::super::tcp_info::{self, TcpInfo};
 
 /// What identifies a socket as long as the kernel runs (`SO_COOKIE`).
@@ -28,11 +29,37 @@ pub struct Row {
     pub uid: u32,
     /// The interface it is bound to, 0 for none.
     pub interface: u32,
+    /// What chooses its route besides; the kernel tells it only of live sockets.
+    pub routing: Routing,
     /// What was seen of it.
     pub facts: Facts,
 }
 
+/// What chooses a socket's route, beside its addresses, its device and its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// Its mark (SO_MARK). The kernel tells it with CAP_NET_ADMIN only.
+    pub mark: Known<u32>,
+    /// Its type of service or traffic class (IP_TOS, IPV6_TCLASS).
+    pub tos: u8,
+    /// Whether its local address may be another host's (IP_TRANSPARENT).
+    pub transparent: bool,
+}
+
+impl Default for Routing {
+    /// Nothing is known and nothing is set.
+    fn default() -> Self {
+        Self { mark: Known::Not(Why::NoNetAdmin), tos: 0, transparent: false }
+    }
+}
+
 impl Row {
+    /// What the kernel chooses the route of its packets by; an unknown mark counts as none.
+    pub fn flow(&self) -> Flow {
+        let Self { local, peer, interface, uid, routing, .. } = *self;
+        Flow { local, peer, interface, uid, mark: routing.mark.value().unwrap_or(0), tos: routing.tos }
+    }
+
     /// `struct inet_diag_sockid`, for a question about exactly this socket.
     pub(super) fn write_id(&self, id: &mut [u8]) {
         fn octets(address: IpAddr) -> [u8; 16] {
@@ -57,6 +84,10 @@ impl Row {
 /// Length of `struct inet_diag_msg`.
 const FIXED: usize = 72;
 const ATTRIBUTE_INFO: u16 = 2;
+const ATTRIBUTE_TOS: u16 = 5;
+const ATTRIBUTE_TCLASS: u16 = 6;
+const ATTRIBUTE_MARK: u16 = 15;
+const ATTRIBUTE_SOCKOPT: u16 = 22;
 
 /// Checks one message's payload and makes a row of it.
 ///
@@ -75,11 +106,19 @@ pub fn parse_row(payload: &[u8]) -> Result<Row, Malformed> {
         facts.unread = receive_queue;
         facts.in_flight = send_queue;
     }
+    let peer = address(fixed, 24, 6)?;
+    let mut routing = Routing::default();
     for attribute in Attributes::new(&payload[FIXED..]) {
         let (kind, value) = attribute.map_err(|e| Malformed { offset: e.offset + FIXED, ..e })?;
-        // A listener's tcp_info holds its queue where others have counters.
-        if kind == ATTRIBUTE_INFO && state != TcpState::Listen {
-            TcpInfo::new(value).fill(&mut facts);
+        match kind {
+            // A listener's tcp_info holds its queue where others have counters.
+            ATTRIBUTE_INFO if state != TcpState::Listen => TcpInfo::new(value).fill(&mut facts),
+            // An IPv6 socket has both; that of the family that it speaks counts.
+            ATTRIBUTE_TOS if peer.is_ipv4() => routing.tos = value.first().copied().unwrap_or(0),
+            ATTRIBUTE_TCLASS if peer.is_ipv6() => routing.tos = value.first().copied().unwrap_or(0),
+            ATTRIBUTE_MARK => routing.mark = Known::Is(u32::from_ne_bytes(bytes_at(value, 0, "a mark")?)),
+            ATTRIBUTE_SOCKOPT => routing.transparent = is_transparent(value),
+            _ => {}
         }
     }
     if matches!(facts.timer, Timer::Retransmit(_)) && state != TcpState::Established {
@@ -90,13 +129,21 @@ pub fn parse_row(payload: &[u8]) -> Result<Row, Malformed> {
     facts.has_descriptor = inode != 0;
     Ok(Row {
         local: address(fixed, 8, 4)?,
-        peer: address(fixed, 24, 6)?,
+        peer,
         cookie: Cookie(u64::from_ne_bytes(bytes_at(fixed, 44, "a cookie")?)),
         inode,
         uid: u32_at(fixed, 64)?,
         interface: u32_at(fixed, 40)?,
+        routing,
         facts,
     })
+}
+
+/// `transparent` in `struct inet_diag_sockopt`: the sixth of its bit fields, which the compiler of a kernel that
+/// stores the highest byte first lays out from the highest bit on.
+fn is_transparent(value: &[u8]) -> bool {
+    const TRANSPARENT: u8 = if cfg!(target_endian = "little") { 1 << 5 } else { 1 << 2 };
+    value.first().is_some_and(|bits| bits & TRANSPARENT != 0)
 }
 
 fn u32_at(fixed: &[u8; FIXED], at: usize) -> Result<u32, Malformed> {

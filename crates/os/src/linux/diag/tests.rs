@@ -59,6 +59,61 @@ fn an_expiry_in_the_past_is_due_now() {
     assert_eq!(parse_row(&bytes).unwrap().facts.timer, Timer::Retransmit(Duration::ZERO));
 }
 
+/// One attribute, as netlink writes it.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = u16::try_from(value.len() + 4).unwrap().to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+#[test]
+fn what_chooses_the_route_is_read_where_it_is_told() {
+    let untold = parse_row(&message()).unwrap();
+    assert_eq!(untold.routing, Routing::default());
+    assert_eq!(untold.routing.mark, Known::Not(deadpeer_core::Why::NoNetAdmin));
+    let mut bytes = message();
+    bytes.extend(attribute(15, &77u32.to_ne_bytes()));
+    bytes.extend(attribute(5, &[0x48]));
+    bytes.extend(attribute(6, &[0xb8])); // of an IPv6 socket, which speaks IPv4 here
+    bytes.extend(attribute(22, &[if cfg!(target_endian = "little") { 0x20 } else { 0x04 }, 0]));
+    let row = parse_row(&bytes).unwrap();
+    assert_eq!(row.routing, Routing { mark: Known::Is(77), tos: 0x48, transparent: true });
+    assert_eq!((row.flow().mark, row.flow().tos), (77, 0x48));
+    let short = [message(), attribute(15, &[1])].concat();
+    assert!(parse_row(&short).is_err());
+}
+
+#[test]
+fn the_kernel_tells_what_chooses_the_route_of_a_socket() {
+    deadpeer_lab::isolated!(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let marked = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        marked.set_mark(42).unwrap();
+        marked.set_tos_v4(0x48).unwrap();
+        marked.set_ip_transparent_v4(true).unwrap();
+        marked.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let row = Diag::open().unwrap().own(marked.as_fd()).unwrap().unwrap();
+        assert_eq!(row.routing, Routing { mark: Known::Is(42), tos: 0x48, transparent: true });
+        let plain = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let row = Diag::open().unwrap().own(plain.as_fd()).unwrap().unwrap();
+        assert_eq!(row.routing, Routing { mark: Known::Is(0), tos: 0, transparent: false });
+    });
+}
+
+#[test]
+fn a_socket_that_is_bound_to_a_device_is_found() {
+    deadpeer_lab::isolated!(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        bound.bind_device(Some(b"lo")).unwrap();
+        bound.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let row = Diag::open().unwrap().own(bound.as_fd()).unwrap().expect("it is connected");
+        assert_eq!(row.interface, 1, "lo");
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
