@@ -1,10 +1,11 @@
 //! Other peers tell something of our way only if they were heard since we asked.
 
 use std::io::{Read, Write};
+use std::thread;
 
-use deadpeer_lab::{Direction, Network, Pair, isolated};
+use deadpeer_lab::{Direction, Network, Pair, Place, isolated};
 
-use super::{ask_without, assert_doubtful, deafen, right};
+use super::{ask, ask_without, assert_doubtful, deafen, of, right, sh};
 
 /// Lets both ends of a connection hear each other now.
 fn speak(pair: &mut Pair) {
@@ -27,6 +28,42 @@ fn a_network_that_is_cut_before_the_questions_has_no_witness() {
         let _cut = network.cut(Direction::Both).unwrap();
         let rows = ask_without(&network, "net_raw", &["--probe", &port]);
         assert_doubtful(&rows, &asked, "no other peer behind it was heard since");
+    });
+}
+
+/// The outage ends while the gateway is asked: it answers the next time, and the peer speaks again.
+#[test]
+fn a_peer_that_is_heard_again_before_the_end_is_not_dead() {
+    isolated!(|| {
+        let network = Network::new().unwrap();
+        let mut pair = Pair::across(&network, right(0)).unwrap();
+        sh(
+            &network,
+            Place::Router,
+            "nft 'table netdev deaf { chain everything { type filter hook ingress device to-left priority 0;
+             arp operation request counter drop; drop; }; }'",
+        );
+        // For 15 s at least the kernel does not ask for the gateway itself.
+        sh(
+            &network,
+            Place::Left,
+            "mac=$(ip neighbour show 10.99.1.1 dev eth0 | sed 's/.*lladdr \\([^ ]*\\).*/\\1/')
+             ip neighbour replace 10.99.1.1 dev eth0 lladdr $mac nud reachable",
+        );
+        let rows = thread::scope(|scope| {
+            let asking = scope.spawn(|| ask(&network, &["--probe"]));
+            sh(
+                &network,
+                Place::Router,
+                "until nft list table netdev deaf | grep -q 'counter packets [1-9]'; do sleep 0.05; done
+                 nft delete table netdev deaf",
+            );
+            pair.server.write_all(b"back").unwrap();
+            asking.join().unwrap()
+        });
+        let row = of(&rows, &pair);
+        assert_ne!(row["verdict"], "dead", "{row:#}");
+        assert!(row["idle_ms"].as_f64().unwrap() < 3_000.0, "{row:#}");
     });
 }
 
