@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use deadpeer_lab::{Direction, Network, Pair, Place, isolated};
 
@@ -27,6 +28,28 @@ fn a_network_that_is_cut_before_the_questions_has_no_witness() {
         speak(&mut witness);
         let _cut = network.cut(Direction::Both).unwrap();
         let rows = ask_without(&network, "net_raw", &["--probe", &port]);
+        assert_doubtful(&rows, &asked, "no other peer behind it was heard since");
+    });
+}
+
+/// A witness that was heard after the first questions says nothing of the last ones.
+#[test]
+fn a_network_that_is_cut_amid_the_questions_has_no_witness() {
+    isolated!(|| {
+        let network = Network::new().unwrap();
+        let asked = Pair::across(&network, right(0)).unwrap();
+        let mut witness = Pair::across(&network, right(1)).unwrap();
+        let _gone = network.cut_off(right(0)).unwrap();
+        let rows = thread::scope(|scope| {
+            let asking = scope.spawn(|| ask_without(&network, "net_raw", &["--probe"]));
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(2) {
+                speak(&mut witness);
+                thread::sleep(Duration::from_millis(10));
+            }
+            let _cut = network.cut(Direction::Both).unwrap();
+            asking.join().unwrap()
+        });
         assert_doubtful(&rows, &asked, "no other peer behind it was heard since");
     });
 }
