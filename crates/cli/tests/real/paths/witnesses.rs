@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use deadpeer_lab::{Direction, Network, Pair, Place, isolated};
 
-use super::{ask, ask_without, assert_doubtful, deafen, of, right, sh};
+use super::{ask, ask_without, assert_dead, assert_doubtful, deafen, of, right, sh};
+use crate::common::verdict;
 
 /// Lets both ends of a connection hear each other now.
 fn speak(pair: &mut Pair) {
@@ -51,6 +52,21 @@ fn a_network_that_is_cut_amid_the_questions_has_no_witness() {
             asking.join().unwrap()
         });
         assert_doubtful(&rows, &asked, "no other peer behind it was heard since");
+    });
+}
+
+/// The gateway answers, and may forward nothing.
+#[test]
+fn two_silent_peers_need_a_third_that_lives() {
+    isolated!(|| {
+        let network = Network::new().unwrap();
+        let gone = [0, 1].map(|n| Pair::across(&network, right(n)).unwrap());
+        let _cuts = [0, 1].map(|n| network.cut_off(right(n)).unwrap());
+        let rows = ask(&network, &["--probe"]);
+        gone.iter().for_each(|pair| assert_eq!(verdict(of(&rows, pair)), "suspect local-path"));
+        let _witness = Pair::across(&network, right(2)).unwrap();
+        let rows = ask(&network, &["--probe"]);
+        gone.iter().for_each(|pair| assert_dead(&rows, pair));
     });
 }
 
