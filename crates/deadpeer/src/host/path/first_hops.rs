@@ -134,7 +134,7 @@ impl Place<'_> {
     fn doubt(&mut self, (interface, address): (u32, IpAddr)) -> FirstHop {
         let routes = &mut self.look.routes;
         match routes.link(interface) {
-            Ok(Some(link)) if link.is_up => match routes.is_permanent(interface, address) {
+            Ok(Some(link)) if link.is_up => match routes.is_set_by_hand(interface, address) {
                 Ok(false) => FirstHop::Silent,
                 Ok(true) | Err(_) => FirstHop::NotAsked,
             },

@@ -21,7 +21,7 @@ use super::namespace::Namespace;
 use first_hops::FirstHop;
 use look::{Exit, Look, Way};
 pub(super) use seen::Seen;
-use witnesses::Witnesses;
+use witnesses::{Witnesses, heard_then};
 
 /// Fills in the path of every connection whose peer is silent. With `ask` the first hops are asked, and living
 /// peers again where their word decides, until it becomes true; without it nothing is sent.
@@ -69,6 +69,8 @@ struct Place<'c> {
     suspects: Vec<Suspect<'c>>,
     /// Connections of the same run whose peers are not silent.
     living: Vec<&'c Connection>,
+    /// When living peers were asked again, behind which exits.
+    recalled: BTreeMap<Exit, Instant>,
     /// What came of asking first hops, each an address on an interface.
     first_hops: BTreeMap<(u32, IpAddr), FirstHop>,
 }
@@ -125,8 +127,8 @@ impl<'c> Place<'c> {
     fn open(namespace: &Arc<Namespace>) -> Option<Self> {
         let look = namespace.run(Look::here).ok()?;
         let namespace = Arc::clone(namespace);
-        let (suspects, living, first_hops) = Default::default();
-        Some(Self { namespace, look, suspects, living, first_hops })
+        let (suspects, living, recalled, first_hops) = Default::default();
+        Some(Self { namespace, look, suspects, living, recalled, first_hops })
     }
 
     /// The silent peers behind each exit.
@@ -163,7 +165,10 @@ impl<'c> Place<'c> {
                     let exit = suspect.exit();
                     let heard = exit.and_then(|exit| alive.get(&exit));
                     let silent = exit.and_then(|exit| silent.get(&exit));
-                    Known::Is(Path { hop, others: others(&suspect, heard, silent) })
+                    let recalled = exit.and_then(|exit| self.recalled.get(&exit)).copied();
+                    let since =
+                        recalled.and_then(heard_then).map_or(suspect.began, |at| at.max(suspect.began));
+                    Known::Is(Path { hop, others: others(suspect.peer(), since, heard, silent) })
                 }
             };
             witnesses.correct(&mut suspect);
@@ -172,16 +177,17 @@ impl<'c> Place<'c> {
     }
 }
 
-/// What others behind the same hop say of the time since `suspect` fell silent. Another connection of the same
-/// peer counts, too: it came the same way.
+/// What others behind the same hop say of the time since `since`. Another connection of the same peer counts,
+/// too: it came the same way.
 fn others(
-    suspect: &Suspect<'_>,
+    peer: IpAddr,
+    since: Instant,
     heard: Option<&BTreeMap<IpAddr, Instant>>,
     silent: Option<&BTreeSet<IpAddr>>,
 ) -> Others {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let heard = heard.into_iter().flatten().filter(|(_, at)| **at > suspect.began).count();
-    let silent = silent.into_iter().flatten().filter(|peer| **peer != suspect.peer()).count();
+    let heard = heard.into_iter().flatten().filter(|(_, at)| **at > since).count();
+    let silent = silent.into_iter().flatten().filter(|other| **other != peer).count();
     match (heard, silent) {
         (0, 0) => Others::None,
         (0, silent) => Others::Silent(count(silent)),

@@ -21,9 +21,10 @@ use super::witnesses::SOUGHT;
 
 /// How many peers are asked behind each exit: one may be dead by now, and one answer may get lost.
 const ASKED: usize = 4;
-/// How long their answers are waited for at least.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// And at most, on paths with long round trips.
+const TRIES: u8 = 3;
+/// Between two tries: a living peer leaves closer ones unanswered (`tcp_invalid_ratelimit`).
+const GAP: Duration = Duration::from_secs(1);
+/// How long answers to the last try are waited for at most, on paths with long round trips.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 const SHORTEST_NAP: Duration = Duration::from_micros(500);
 const LONGEST_NAP: Duration = Duration::from_millis(20);
@@ -37,21 +38,40 @@ struct Recalled<'c> {
     segments: u32,
 }
 
-/// Puts one question to some living peers behind each exit on which a witness decides, and waits until one of
-/// each answers. What they say is read later, with everything else that was heard.
+/// Asks some living peers behind each exit on which a witness decides, once a second and three times at the most,
+/// until one behind each answers. What they say is read later, with everything else that was heard; what was
+/// heard before counts no more behind these exits.
 pub(super) fn ask<'c>(places: &mut [Place<'c>], cancel: &AtomicBool) {
     let mut recalled: Vec<Recalled<'c>> = Vec::new();
     for (number, place) in places.iter_mut().enumerate() {
         for (exit, connection) in place.chosen() {
+            let asked_at = Instant::now();
             if let Some(segments) = question(connection) {
+                place.recalled.entry(exit).or_insert(asked_at);
                 recalled.push(Recalled { place: number, exit, connection, segments });
             }
         }
     }
     let longest = recalled.iter().filter_map(|one| one.connection.row.facts.rtt).max().unwrap_or_default();
-    let patience = PATIENCE.max(longest.saturating_mul(3)).min(LONGEST_PATIENCE);
-    let deadline = Instant::now() + patience;
-    let mut diags: BTreeMap<usize, Option<Diag>> = BTreeMap::new();
+    let patience = GAP.max(longest.saturating_mul(3)).min(LONGEST_PATIENCE);
+    let mut diags = BTreeMap::new();
+    for tries_left in (0..TRIES).rev() {
+        let wait = if tries_left == 0 { patience } else { GAP };
+        await_answers(&mut recalled, places, &mut diags, Instant::now() + wait, cancel);
+        if tries_left > 0 {
+            recalled.retain(|one| question(one.connection).is_some());
+        }
+    }
+}
+
+/// Waits until one peer behind each exit has answered, and takes these exits' peers out of `recalled`.
+fn await_answers(
+    recalled: &mut Vec<Recalled<'_>>,
+    places: &[Place<'_>],
+    diags: &mut BTreeMap<usize, Option<Diag>>,
+    deadline: Instant,
+    cancel: &AtomicBool,
+) {
     let mut nap = SHORTEST_NAP;
     while !recalled.is_empty() && Instant::now() < deadline && !cancel.load(Ordering::Relaxed) {
         thread::sleep(nap);

@@ -20,6 +20,11 @@ pub(super) const SOUGHT: usize = 16_384;
 /// The kernel's ages are differences of ticks, of up to 10 ms (HZ = 100): so much older something may be.
 const TICK: Duration = Duration::from_millis(10);
 
+/// What a witness says that was heard at `moment`: the kernel's ages are rounded, and ours are rounded up.
+pub(super) fn heard_then(moment: Instant) -> Option<Instant> {
+    moment.checked_sub(TICK * 3)
+}
+
 /// The peers of one namespace that were heard since a moment, those heard last first.
 #[derive(Debug, Default)]
 pub(super) struct Witnesses(Vec<Witness>);

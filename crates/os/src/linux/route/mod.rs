@@ -154,13 +154,13 @@ impl Routes {
     }
 
     /// Whether an administrator has set the link-layer address of the neighbour `address` by hand
-    /// (`NUD_PERMANENT`, ip-neighbour(8)): such a neighbour may be one that does not answer questions.
+    /// (`NUD_PERMANENT`, `NUD_NOARP`, ip-neighbour(8)): such a neighbour may be one that does not answer questions.
     ///
     /// # Errors
     /// Of the netlink exchange; a neighbour that the kernel does not know is none that was set.
-    pub fn is_permanent(&mut self, interface: u32, address: IpAddr) -> Result<bool, Error> {
+    pub fn is_set_by_hand(&mut self, interface: u32, address: IpAddr) -> Result<bool, Error> {
         const NDA_DST: u16 = 1;
-        const PERMANENT: u16 = 0x80;
+        const BY_HAND: u16 = 0x80 | 0x40;
         let mut fixed = [0u8; 12]; // struct ndmsg
         fixed[0] = family(address);
         fixed[4..8].copy_from_slice(&interface.to_ne_bytes());
@@ -171,7 +171,7 @@ impl Routes {
             Ok(())
         });
         match answer {
-            Ok(_) => Ok(state & PERMANENT != 0),
+            Ok(_) => Ok(state & BY_HAND != 0),
             // ENOENT: never spoken to. EOPNOTSUPP, EINVAL: Linux before 5.0 has no such question.
             Err(error) => match error.refusal() {
                 Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL) => Ok(false),
