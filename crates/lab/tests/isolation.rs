@@ -6,14 +6,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer_lab::{Network, Pair, Place, Unavailable, isolated, skip};
+use deadpeer_lab::{Loopback, Network, Pair, Place, Unavailable, isolated, skip};
 use deadpeer_os::linux::namespace::NetworkNamespace;
 use deadpeer_os::linux::rtnetlink::Rtnetlink;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -152,6 +153,25 @@ fn held() -> BTreeSet<String> {
         fs::read_link(fd.unwrap().path()).ok().map(|target| format!("{target:?}"))
     });
     threads.chain(descriptors.filter(|target| !target.contains("/proc/"))).collect()
+}
+
+#[test]
+fn another_loopback_is_up_and_apart() {
+    isolated!(|| {
+        let (listener, reached) = Loopback::another(|| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let reached = thread::scope(|scope| {
+                // A thread of a thread is there, too.
+                let address = listener.local_addr();
+                scope.spawn(|| TcpStream::connect(address?)).join().unwrap()
+            });
+            Ok((listener, reached))
+        })
+        .unwrap();
+        reached.unwrap();
+        let outside = TcpStream::connect(listener.local_addr().unwrap()).unwrap_err();
+        assert_eq!(outside.kind(), ErrorKind::ConnectionRefused);
+    });
 }
 
 #[test]

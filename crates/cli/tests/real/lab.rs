@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::deadpeer;
-use deadpeer_lab::isolated;
+use deadpeer_lab::{Unavailable, isolated, skip};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
@@ -25,8 +25,14 @@ fn every_cell_of_the_quick_matrix_is_as_predicted() {
     let output = deadpeer().args(["lab", "--json", "--seed", "7", "-n", "2"]).output().unwrap();
     let cells = cells(&output);
     assert_eq!(cells.len(), 19 * 8, "{}", String::from_utf8_lossy(&output.stderr));
+    let mut no_links = None;
     for cell in &cells {
         assert_eq!(cell["as_expected"], true, "{cell}");
+        let why = cell["runs"][0]["left_out"].as_str().unwrap_or_default();
+        if why.contains("/dev/net/tun") {
+            no_links = Some(why.to_owned());
+            continue;
+        }
         assert_ne!(cell["mark"], "left-out", "{cell}");
     }
     assert_eq!(output.status.code(), Some(0));
@@ -39,6 +45,12 @@ fn every_cell_of_the_quick_matrix_is_as_predicted() {
     assert_eq!(mark(&cells, "shut-window", "user-timeout"), "false-alarm");
     assert_eq!(mark(&cells, "shut-window", "rto-max"), "lives");
     assert_eq!(mark(&cells, "outage", "heartbeat"), "lives");
+    let aborted = cells.iter().find(|cell| cell["fault"] == "aborted" && cell["method"] == "read").unwrap();
+    assert_eq!(aborted["how"], "ECONNRESET");
+    if let Some(why) = no_links {
+        let why = Unavailable { needs: "its faults of an impaired link", why: std::io::Error::other(why) };
+        return skip("every_cell_of_the_quick_matrix_is_as_predicted", &why);
+    }
     for healthy in ["long-round-trip", "lossy"] {
         for cell in cells.iter().filter(|cell| cell["fault"] == healthy) {
             assert_eq!(cell["mark"], "lives", "{cell}");
@@ -51,8 +63,6 @@ fn every_cell_of_the_quick_matrix_is_as_predicted() {
     let hole = cells.iter().find(|cell| cell["fault"] == "mtu-black-hole" && cell["method"] == "heartbeat");
     assert_eq!(hole.unwrap()["how"], "closed", "the peer missed our beats");
     assert_eq!(mark(&cells, "closed-unread", "read"), "not-applicable");
-    let aborted = cells.iter().find(|cell| cell["fault"] == "aborted" && cell["method"] == "read").unwrap();
-    assert_eq!(aborted["how"], "ECONNRESET");
 }
 
 #[test]

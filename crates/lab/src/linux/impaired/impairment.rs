@@ -160,3 +160,32 @@ pub enum Rejection {
     /// With ICMP "communication administratively prohibited": `EHOSTUNREACH`, over IPv6 `EACCES`.
     Prohibited,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chances_decide_at_their_rate_and_their_ends_always() {
+        for number in [0, 1, u64::MAX / 2, u64::MAX] {
+            assert!(!Chance::NEVER.decides(number));
+            assert!(Chance::ALWAYS.decides(number));
+        }
+        let tenth = u64::MAX / 10;
+        assert!(Chance::percent(10).decides(tenth - 1) && !Chance::percent(10).decides(tenth + tenth / 1000));
+        assert_eq!(Chance::percent(10), Chance::per_mille(100));
+        assert_eq!(Chance::percent(u32::MAX), Chance::ALWAYS);
+        assert_eq!(Chance::per_mille(1001), Chance::ALWAYS);
+    }
+
+    #[test]
+    fn times_are_bounded() {
+        let endless = Impairment::new().delay(Duration::MAX).jitter(Duration::MAX);
+        assert_eq!((endless.delay, endless.jitter), (Impairment::LONGEST, Impairment::LONGEST));
+        let day = Impairment::LONGEST;
+        assert_eq!(
+            Impairment::new().delay(day - Duration::from_nanos(1)).delay,
+            day - Duration::from_nanos(1)
+        );
+    }
+}

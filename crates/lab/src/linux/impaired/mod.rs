@@ -8,6 +8,7 @@ mod path;
 mod queue;
 mod reject;
 mod router;
+mod side;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -20,17 +21,17 @@ use std::thread::{self, JoinHandle};
 
 use deadpeer_core::Random;
 use deadpeer_os::linux::namespace::NetworkNamespace;
-use deadpeer_os::linux::rtnetlink::{Family, Rtnetlink};
-use deadpeer_os::linux::tun::Tun;
 use rustix::event::{EventfdFlags, eventfd};
 
 use self::path::Path;
 use self::queue::Queue;
 use self::router::{Router, Shared};
+use self::side::lay_host;
 use crate::{Direction, Network, Program, Unavailable};
 
 pub use self::impairment::{Chance, Impairment, Rejection};
 pub use self::path::Counters;
+pub use self::side::Side;
 
 /// Two hosts and a path between them that delays, loses, drops, rejects, reorders and duplicates packets, in each
 /// direction as it is told at run time:
@@ -43,8 +44,8 @@ pub use self::path::Counters;
 /// ```
 ///
 /// Each host is a network namespace with a TUN device (tun(4)). The thread takes each packet that leaves by one of
-/// the devices, and lets it arrive on the other one. The kernels' TCP, IP and ICMP are real, and no netem, veth or
-/// nftables is needed, which many containers lack.
+/// the devices, and lets it arrive on the other one. The kernel's TCP, IP and ICMP are real. The link needs no netem, no
+/// veth and no nftables, but /dev/net/tun (in a container: `docker run --device /dev/net/tun`).
 ///
 /// A new link is perfect: every packet passes at once. [`set`](Self::set) impairs one direction or both, and
 /// [`set_for`](Self::set_for) only the packets to or from one address of the right host, whatever holds for the
@@ -94,24 +95,6 @@ pub struct ImpairedLink {
     seed: u64,
 }
 
-/// One of the two hosts of an [`ImpairedLink`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// A host with one address of each family.
-    Left,
-    /// A host with several addresses: as many peers as a test needs.
-    Right,
-}
-
-impl Side {
-    const fn other(self) -> Self {
-        match self {
-            Self::Left => Self::Right,
-            Self::Right => Self::Left,
-        }
-    }
-}
-
 impl Direction {
     /// The sides that packets of this direction come from.
     const fn origins(self) -> &'static [Side] {
@@ -139,7 +122,6 @@ impl ImpairedLink {
 
     const GATEWAY_LEFT: [IpAddr; 2] = Network::GATEWAY_LEFT;
     const GATEWAY_RIGHT: [IpAddr; 2] = Network::GATEWAY_RIGHT;
-    const DEVICE: &str = "tun0";
 
     /// Sets a link up, with the seed in the environment variable `DEADPEER_LAB_SEED` or else a random one.
     ///
@@ -328,20 +310,4 @@ fn unavailable(why: io::Error) -> Unavailable {
                 and IPv6",
         why,
     }
-}
-
-/// Makes the device of the host whose namespace this thread is in.
-fn lay_host(addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<Tun> {
-    /// A burst of as many packets waits for the thread. Beyond that the kernel drops packets.
-    const BURST: u32 = 16_384;
-
-    let device = Tun::create(ImpairedLink::DEVICE)?;
-    let mut netlink = Rtnetlink::open().map_err(io::Error::other)?;
-    netlink.set_link("lo", true).map_err(io::Error::other)?;
-    netlink.set_queue_length(ImpairedLink::DEVICE, BURST).map_err(io::Error::other)?;
-    super::network::set_up(&mut netlink, ImpairedLink::DEVICE, addresses)?;
-    for family in [Family::V4, Family::V6] {
-        netlink.add_default_route_over(ImpairedLink::DEVICE, family).map_err(io::Error::other)?;
-    }
-    Ok(device)
 }

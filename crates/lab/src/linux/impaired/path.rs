@@ -174,3 +174,46 @@ impl Path {
         Decision::Pass { due, twice }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::impairment::Chance;
+    use super::*;
+
+    const PEERS: [IpAddr; 2] =
+        [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2))];
+
+    /// The decisions on a hundred packets of the first lane, after a hundred that met `before`.
+    fn decisions(before: Impairment, others: usize, now: Instant) -> Vec<Decision> {
+        let mut path = Path::new(7, PEERS);
+        path.set(before);
+        for _ in 0..100 {
+            path.decide(0, 100, now);
+        }
+        for _ in 0..others {
+            path.decide(1, 100, now);
+        }
+        let bad = Impairment::new().lose(Chance::percent(50)).jitter(Duration::from_secs(1));
+        path.set(bad.duplicate(Chance::percent(50)).reorder(Chance::percent(50), Duration::from_secs(2)));
+        (0..100).map(|_| path.decide(0, 100, now)).collect()
+    }
+
+    #[test]
+    fn a_decision_depends_on_the_number_of_the_packet_alone() {
+        let now = Instant::now();
+        let expected = decisions(Impairment::new(), 0, now);
+        let lost = expected.iter().filter(|decision| **decision == Decision::Drop).count();
+        assert!((25..=75).contains(&lost), "{lost}");
+        assert_eq!(decisions(Impairment::new(), 33, now), expected, "whatever other peers get");
+        for before in [
+            Impairment::new().drop_all(),
+            Impairment::new().reject(Rejection::Reset),
+            Impairment::new().drop_longer_than(10),
+            Impairment::new().delay(Duration::from_secs(9)).jitter(Duration::from_secs(9)),
+        ] {
+            assert_eq!(decisions(before, 0, now), expected, "after {before:?}");
+        }
+    }
+}
