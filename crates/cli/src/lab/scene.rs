@@ -86,7 +86,7 @@ impl Scene {
             false => None,
         };
         if let Some(network) = &network {
-            network.left(|| shorten(world.platform.retries, FIN_TIMEOUT))?;
+            network.left(|| shorten(world.platform.retries.value().unwrap_or(RETRIES), FIN_TIMEOUT))?;
         }
         Ok(Self { network })
     }

@@ -71,7 +71,7 @@ fn read_run(run: &mut [&mut Connection]) {
         row.facts.keepalive_interval = connection.protection.active_keepalive().map(|on| on.interval());
         row.facts.rto_max = match connection.protection.rto_max {
             Known::Is(Some(ceiling)) => Some(ceiling),
-            _ => Some(connection.namespace.platform().rto_max),
+            _ => connection.namespace.platform().rto_max.value(),
         };
     }
 }
