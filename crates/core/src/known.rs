@@ -74,16 +74,17 @@ pub enum Why {
     NoNetAdmin,
     /// No process that we can see holds a descriptor of this socket.
     NoOwner,
-    /// No process holds a descriptor of this socket, and all of them could be read: it is on its way through
-    /// a unix socket (SCM_RIGHTS), or the kernel alone holds it (a file that is registered with io_uring).
-    InFlight,
-    /// None of this user's processes holds the socket: it is [in flight](Self::InFlight), or a process of
-    /// another user holds it, whose descriptors are closed to us.
+    /// No process holds a descriptor of this socket, and all of them could be read: it is in flight, on its way
+    /// through a unix socket (SCM_RIGHTS), or the kernel holds it (a file registered with io_uring, a mounted
+    /// NFS).
+    NoProcess,
+    /// None of this user's processes holds the socket: it is in flight (SCM_RIGHTS), or a process of another
+    /// user holds it, whose descriptors are closed to us.
     NotOurs,
     /// No visible process holds the socket, and /proc hides other users' processes from us (hidepid, proc(5)).
     Hidden,
-    /// No process of our PID namespace holds the socket: it is [in flight](Self::InFlight), or a process
-    /// outside holds it.
+    /// No process of our PID namespace holds the socket: it is in flight (SCM_RIGHTS), or a process outside
+    /// holds it.
     OutsidePidNamespace,
     /// Another run asks the peers of this network namespace, or of this connection.
     Busy,
@@ -112,6 +113,8 @@ pub enum Why {
     /// The socket has keepalive, a user timeout or unanswered probes of its own: without CAP_NET_ADMIN a
     /// question could shorten its life.
     OwnTimers,
+    /// Another run has borrowed the socket's keepalive for its question, or was killed before it gave it back.
+    Borrowed,
     /// Keepalive is off: nothing runs with its values.
     KeepaliveOff,
     /// We were stopped before its turn came.
@@ -131,8 +134,8 @@ impl Why {
             Self::NoPermission => "no permission to look into the owner's descriptors",
             Self::NoNetAdmin => "CAP_NET_ADMIN is missing",
             Self::NoOwner => "no visible process owns the socket",
-            Self::InFlight => {
-                "no process holds it: it is in flight (SCM_RIGHTS), or registered with io_uring"
+            Self::NoProcess => {
+                "no process holds it: it is in flight (SCM_RIGHTS), or the kernel holds it (io_uring, NFS)"
             }
             Self::NotOurs => {
                 "no process of this user holds it: it is in flight (SCM_RIGHTS), or another user's process holds it"
@@ -154,6 +157,9 @@ impl Why {
             Self::InRepair => "the socket is in repair (checkpointed)",
             Self::NotEstablished => "only an established connection can be asked",
             Self::OwnTimers => "its own keepalive or timeout could count our question; needs CAP_NET_ADMIN",
+            Self::Borrowed => {
+                "another deadpeer is asking, or was killed while it did, and has its keepalive on"
+            }
             Self::KeepaliveOff => "keepalive is off",
             Self::Interrupted => "interrupted before its turn",
             Self::TimerSilent => "the kernel's timer does not tell",

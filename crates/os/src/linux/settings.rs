@@ -43,9 +43,8 @@ pub fn apply(sock: BorrowedFd<'_>, settings: &Settings) -> Result<Applied, Error
 
 /// There is no "off": the system's default stands for it.
 fn no_rto_max(sock: BorrowedFd<'_>) -> Option<Gap> {
-    if time(sock, sockopt::TCP_RTO_MAX_MS, MILLISECOND).value().is_none() {
-        return None; // what is not known here is not on either
-    }
+    // What is not known here is not on either.
+    time(sock, sockopt::TCP_RTO_MAX_MS, MILLISECOND).value()?;
     let set = match super::sysctl::rto_max() {
         Known::Is(default) => sockopt::set(sock, sockopt::TCP_RTO_MAX_MS, milliseconds(default)),
         Known::Not(why) => Err(io::Error::other(why.as_str())),
