@@ -78,9 +78,9 @@ pub enum Why {
     /// through a unix socket (SCM_RIGHTS), or the kernel holds it (a file registered with io_uring, a mounted
     /// NFS).
     NoProcess,
-    /// None of this user's processes holds the socket: it is in flight (SCM_RIGHTS), or a process of another
-    /// user holds it, whose descriptors are closed to us.
-    NotOurs,
+    /// No process that we may look into holds the socket, though they are all of its user's, or nearly all: it is
+    /// in flight (SCM_RIGHTS), or a process holds it that is closed to us.
+    NotSeen,
     /// No visible process holds the socket, and /proc hides other users' processes from us (hidepid, proc(5)).
     Hidden,
     /// No process of our PID namespace holds the socket: it is in flight (SCM_RIGHTS), or a process outside
@@ -137,8 +137,8 @@ impl Why {
             Self::NoProcess => {
                 "no process holds it: it is in flight (SCM_RIGHTS), or the kernel holds it (io_uring, NFS)"
             }
-            Self::NotOurs => {
-                "no process of this user holds it: it is in flight (SCM_RIGHTS), or another user's process holds it"
+            Self::NotSeen => {
+                "no process that is open to us holds it: it is in flight (SCM_RIGHTS), or a closed one holds it"
             }
             Self::Hidden => "no visible process owns the socket, and /proc hides other users' (hidepid)",
             Self::OutsidePidNamespace => {

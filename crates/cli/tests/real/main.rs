@@ -17,3 +17,4 @@ mod prove;
 mod safety;
 mod servers;
 mod verdicts;
+mod who;

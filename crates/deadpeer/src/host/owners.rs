@@ -83,7 +83,13 @@ impl Walk {
 
     /// The first look at a process.
     fn look(&mut self, pid: u32) -> bool {
-        match self.read(Table { pid, tid: None }, |_| true) {
+        let leader = Table { pid, tid: None };
+        // A process that exits at this very moment refuses like one that is closed to us, but only once.
+        let read = match self.read(leader, |_| true) {
+            Err(Why::NoPermission) => self.read(leader, |_| true),
+            read => read,
+        };
+        match read {
             // A kernel thread, or a process whose first thread has exited.
             Ok(0) => {
                 for table in descriptors::apart(pid) {
@@ -130,13 +136,11 @@ impl Walk {
         let unowned = Unowned::new(&self.unreadable);
         let missing = |connection: &Connection| {
             let inode = connection.row.inode;
-            (connection.owner.why() == Some(Why::NotAsked) && inode != 0 && self.first(inode).is_none())
-                .then_some((inode, connection.row.uid))
+            let asked_for = connection.owner.why() == Some(Why::NotAsked) && inode != 0;
+            let worth_it = || unowned.may_be_found(connection.row.uid);
+            (asked_for && self.first(inode).is_none() && worth_it()).then_some(inode)
         };
         let mut wanted: Vec<_> = connections.iter().filter_map(missing).collect();
-        // What a closed process is likely to hold is not worth another walk.
-        wanted.retain(|(_, uid)| unowned.why(*uid) != Why::NoPermission);
-        let mut wanted: Vec<_> = wanted.into_iter().map(|(inode, _)| inode).collect();
         wanted.sort_unstable();
         wanted.dedup();
         if !wanted.is_empty() {

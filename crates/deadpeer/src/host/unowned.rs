@@ -13,6 +13,8 @@ pub(super) struct Unowned {
     /// The users of processes that we may not look into; of some it is not known.
     closed_users: BTreeSet<Option<u32>>,
     ours: u32,
+    /// We may look into any process, but for those with more rights than ours.
+    privileged: bool,
     beyond: Option<Why>,
 }
 
@@ -28,8 +30,15 @@ impl Unowned {
             // Whoever has exited meanwhile holds nothing, but may have passed it on.
             closed_users: unreadable.iter().map(|&pid| process::user(pid)).collect(),
             ours: rustix::process::geteuid().as_raw(),
+            privileged: process::is_capable(process::CAP_SYS_PTRACE),
             beyond,
         }
+    }
+
+    /// Whether it is worth looking again for a socket that user `uid` has made: not for the many that others' closed
+    /// processes are bound to hold.
+    pub(super) fn may_be_found(&self, uid: u32) -> bool {
+        self.privileged || uid == self.ours || self.closed_users.is_empty()
     }
 
     /// Why nobody is seen to hold a socket that user `uid` has made.
@@ -37,9 +46,9 @@ impl Unowned {
         let ours_are_open = !self.closed_users.contains(&Some(self.ours));
         match (self.closed_users.is_empty(), self.beyond) {
             // A socket's user is who made it; those who make sockets for others are few.
-            (false, _) if uid == self.ours && ours_are_open => Why::NotOurs,
+            (false, _) if self.privileged || (uid == self.ours && ours_are_open) => Why::NotSeen,
             (false, _) => Why::NoPermission,
-            (true, Some(Why::Hidden)) if uid == self.ours => Why::NotOurs,
+            (true, Some(Why::Hidden)) if uid == self.ours => Why::NotSeen,
             (true, Some(beyond)) => beyond,
             (true, None) => Why::NoProcess,
         }
@@ -53,7 +62,7 @@ pub(super) fn settle(connections: &mut [Connection]) {
     let lost = |connection: &&mut Connection| {
         let why = connection.owner.why();
         connection.row.inode != 0
-            && matches!(why, Some(Why::NoProcess | Why::NotOurs | Why::Hidden | Why::OutsidePidNamespace))
+            && matches!(why, Some(Why::NoProcess | Why::NotSeen | Why::Hidden | Why::OutsidePidNamespace))
     };
     let mut diags = BTreeMap::new();
     for connection in connections.iter_mut().filter(lost).take(MOST) {
