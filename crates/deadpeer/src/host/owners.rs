@@ -132,8 +132,9 @@ impl Walk {
     }
 
     /// Fills in the owners of connections that have none yet.
-    pub(super) fn fill(&mut self, connections: &mut [Connection], workers: usize) {
-        let unowned = Unowned::new(&self.unreadable);
+    pub(super) fn fill(mut self, connections: &mut [Connection], workers: usize) {
+        let unreadable = std::mem::take(&mut self.unreadable);
+        let unowned = Unowned::new(&unreadable);
         let missing = |connection: &Connection| {
             let inode = connection.row.inode;
             let asked_for = connection.owner.why() == Some(Why::NotAsked) && inode != 0;
@@ -146,7 +147,7 @@ impl Walk {
         if !wanted.is_empty() {
             self.look_again(&wanted, workers);
         }
-        let walk = &*self;
+        let walk = &self;
         shares::each(&mut *connections, |share| {
             let mut processes = BTreeMap::new();
             for connection in share {
@@ -198,7 +199,7 @@ impl Walk {
     fn owner(
         &self,
         connection: &Connection,
-        unowned: &Unowned,
+        unowned: &Unowned<'_>,
         processes: &mut BTreeMap<u32, Arc<Process>>,
     ) -> Known<Owner> {
         let inode = connection.row.inode;

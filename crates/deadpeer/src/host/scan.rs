@@ -221,16 +221,16 @@ impl<'s> Scan<'s> {
             let walk = scope.spawn(move || Walk::all(workers));
             self.take_from(&mut namespaces, 0, want, &mut all).map(|()| walk.join())
         });
-        let mut walk = walk?.unwrap_or_default();
+        let walk = walk?.unwrap_or_default();
         if self.all_namespaces {
             let new = namespaces.add(walk.namespaces());
             self.take_from(&mut namespaces, new, want, &mut all)?;
         }
-        walk.fill(&mut all.connections, workers);
         let unseen = match self.all_namespaces {
             true => namespaces.unseen(walk.unreadable()),
             false => Vec::new(),
         };
+        walk.fill(&mut all.connections, workers);
         Ok((all, unseen))
     }
 

@@ -1,6 +1,7 @@
 //! Why a socket has no owner that can be seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use deadpeer_core::{Known, Why};
 use deadpeer_os::linux::process;
@@ -8,50 +9,63 @@ use deadpeer_os::linux::process;
 use super::census;
 use super::connection::Connection;
 
-/// What may stand between us and the owners of sockets.
-pub(super) struct Unowned {
-    /// The users of processes that we may not look into; of some it is not known.
-    closed_users: BTreeSet<Option<u32>>,
+/// What may stand between us and the owners of sockets. Each fact is looked up when it is first needed: usually none
+/// is.
+pub(super) struct Unowned<'w> {
+    /// Processes whose descriptors we may not see.
+    unreadable: &'w [u32],
     ours: u32,
     /// We may look into any process, but for those with more rights than ours.
     privileged: bool,
-    beyond: Option<Why>,
+    ours_are_open: OnceLock<bool>,
+    beyond: OnceLock<Option<Why>>,
 }
 
-impl Unowned {
-    /// `unreadable` are the processes whose descriptors we may not see.
-    pub(super) fn new(unreadable: &[u32]) -> Self {
-        let beyond = match () {
-            () if process::others_are_hidden() => Some(Why::Hidden),
-            () if !process::sees_all_pid_namespaces() => Some(Why::OutsidePidNamespace),
-            () => None,
-        };
+impl<'w> Unowned<'w> {
+    pub(super) fn new(unreadable: &'w [u32]) -> Self {
         Self {
-            // Whoever has exited meanwhile holds nothing, but may have passed it on.
-            closed_users: unreadable.iter().map(|&pid| process::user(pid)).collect(),
+            unreadable,
             ours: rustix::process::geteuid().as_raw(),
             privileged: process::is_capable(process::CAP_SYS_PTRACE),
-            beyond,
+            ours_are_open: OnceLock::new(),
+            beyond: OnceLock::new(),
         }
     }
 
     /// Whether it is worth looking again for a socket that user `uid` has made: not for the many that others' closed
     /// processes are bound to hold.
     pub(super) fn may_be_found(&self, uid: u32) -> bool {
-        self.privileged || uid == self.ours || self.closed_users.is_empty()
+        self.privileged || uid == self.ours || self.unreadable.is_empty()
     }
 
     /// Why nobody is seen to hold a socket that user `uid` has made.
     pub(super) fn why(&self, uid: u32) -> Why {
-        let ours_are_open = !self.closed_users.contains(&Some(self.ours));
-        match (self.closed_users.is_empty(), self.beyond) {
-            // A socket's user is who made it; those who make sockets for others are few.
-            (false, _) if self.privileged || (uid == self.ours && ours_are_open) => Why::NotSeen,
-            (false, _) => Why::NoPermission,
-            (true, Some(Why::Hidden)) if uid == self.ours => Why::NotSeen,
-            (true, Some(beyond)) => beyond,
-            (true, None) => Why::NoProcess,
+        // A socket's user is who made it; those who make sockets for others are few.
+        let ours = uid == self.ours;
+        if !self.unreadable.is_empty() {
+            let seen = self.privileged || (ours && self.ours_are_open());
+            return if seen { Why::NotSeen } else { Why::NoPermission };
         }
+        match self.beyond() {
+            Some(Why::Hidden) if ours => Why::NotSeen,
+            Some(beyond) => beyond,
+            None => Why::NoProcess,
+        }
+    }
+
+    /// Whether no process of our own user is closed to us.
+    fn ours_are_open(&self) -> bool {
+        let is_ours = |pid: &u32| process::user(*pid) == Some(self.ours);
+        *self.ours_are_open.get_or_init(|| !self.unreadable.iter().any(is_ours))
+    }
+
+    /// What keeps processes out of our sight altogether.
+    fn beyond(&self) -> Option<Why> {
+        *self.beyond.get_or_init(|| match () {
+            () if process::others_are_hidden() => Some(Why::Hidden),
+            () if !process::sees_all_pid_namespaces() => Some(Why::OutsidePidNamespace),
+            () => None,
+        })
     }
 }
 
