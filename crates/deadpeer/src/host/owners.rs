@@ -5,7 +5,7 @@
 //! own, and in all others, since they may have been opened or passed on behind the first walk. What nobody holds
 //! even then has its reason ([`unowned`](super::unowned)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -133,32 +133,44 @@ impl Walk {
 
     /// Fills in the owners of connections that have none yet.
     pub(super) fn fill(mut self, connections: &mut [Connection], workers: usize) {
+        let mut missing = self.fill_in_known(connections);
+        if missing.is_empty() {
+            return;
+        }
         let unreadable = std::mem::take(&mut self.unreadable);
         let unowned = Unowned::new(&unreadable);
-        let missing = |connection: &Connection| {
-            let inode = connection.row.inode;
-            let asked_for = connection.owner.why() == Some(Why::NotAsked) && inode != 0;
-            let worth_it = || unowned.may_be_found(connection.row.uid);
-            (asked_for && self.first(inode).is_none() && worth_it()).then_some(inode)
-        };
-        let mut wanted: Vec<_> = connections.iter().filter_map(missing).collect();
+        missing.retain(|(_, uid)| unowned.may_be_found(*uid));
+        let mut wanted: Vec<_> = missing.into_iter().map(|(inode, _)| inode).collect();
         wanted.sort_unstable();
         wanted.dedup();
         if !wanted.is_empty() {
             self.look_again(&wanted, workers);
+            self.fill_in_known(connections);
         }
-        let walk = &self;
-        shares::each(&mut *connections, |share| {
+        for connection in &mut *connections {
+            if connection.owner.why() == Some(Why::NotAsked) {
+                connection.owner = Known::Not(unowned.why(connection.row.uid));
+            }
+        }
+        settle(connections);
+    }
+
+    /// Fills in the owners that the walk found, and returns the sockets that remain, with their users.
+    fn fill_in_known(&self, connections: &mut [Connection]) -> Vec<(u32, u32)> {
+        let missing = shares::each(connections, |share| {
             let mut processes = BTreeMap::new();
+            let mut missing = Vec::new();
             for connection in share {
                 if connection.owner.why() == Some(Why::NotAsked) {
-                    connection.owner = walk.owner(connection, &unowned, &mut processes);
+                    match self.owner(connection.row.inode, &mut processes) {
+                        Some(owner) => connection.owner = owner,
+                        None => missing.push((connection.row.inode, connection.row.uid)),
+                    }
                 }
             }
+            missing
         });
-        if !wanted.is_empty() {
-            settle(connections);
-        }
+        missing.concat()
     }
 
     /// Looks for certain sockets in all tables of all processes, first of those that hold others.
@@ -190,39 +202,32 @@ impl Walk {
         self.holdings.dedup();
     }
 
-    /// Where the holdings of a socket begin.
-    fn first(&self, inode: u32) -> Option<usize> {
-        let first = self.holdings.partition_point(|holding| holding.inode < inode);
-        self.holdings.get(first).filter(|holding| holding.inode == inode).map(|_| first)
-    }
-
-    fn owner(
-        &self,
-        connection: &Connection,
-        unowned: &Unowned<'_>,
-        processes: &mut BTreeMap<u32, Arc<Process>>,
-    ) -> Known<Owner> {
-        let inode = connection.row.inode;
+    /// Who holds the socket, as far as the walk has seen.
+    fn owner(&self, inode: u32, processes: &mut BTreeMap<u32, Arc<Process>>) -> Option<Known<Owner>> {
         if inode == 0 {
             // No descriptor exists: not yet accepted, or closed and lingering in the kernel.
-            return Known::Not(Why::NoOwner);
+            return Some(Known::Not(Why::NoOwner));
         }
-        let Some(first) = self.first(inode) else {
-            return Known::Not(unowned.why(connection.row.uid));
-        };
         let pid_of = |holding: &Holding| self.apart.get(&holding.task).copied().unwrap_or(holding.task);
-        let holding = &self.holdings[first];
+        let first = self.holdings.partition_point(|holding| holding.inode < inode);
         let holders = self.holdings[first..].iter().take_while(|holding| holding.inode == inode);
-        let (mut count, mut last) = (0, None);
-        for pid in holders.map(pid_of) {
-            count += u32::from(last != Some(pid));
-            last = Some(pid);
-        }
+        let holding = holders.clone().next()?;
         let pid = pid_of(holding);
+        let count = match self.apart.is_empty() {
+            // In order, then.
+            true => {
+                holders
+                    .fold((0, None), |(count, last), holding| {
+                        (count + u32::from(last != Some(holding.task)), Some(holding.task))
+                    })
+                    .0
+            }
+            false => u32::try_from(holders.map(pid_of).collect::<BTreeSet<_>>().len()).unwrap_or(u32::MAX),
+        };
         let process = processes
             .entry(pid)
             .or_insert_with(|| Arc::new(Process { pid, name: process::name(pid), unit: process::unit(pid) }));
         let thread = (pid != holding.task).then_some(holding.task);
-        Known::Is(Owner { process: Arc::clone(process), thread, fd: holding.fd, processes: count })
+        Some(Known::Is(Owner { process: Arc::clone(process), thread, fd: holding.fd, processes: count }))
     }
 }
