@@ -10,7 +10,7 @@
 //! Neither waits for the answer: it shows as a younger `tcpi_last_ack_recv` or a risen `tcpi_segs_in`.
 //!
 //! While something of a socket is changed, two runs must not take each other's change for the owner's. So the
-//! socket itself is locked ([`Alone`]): that works across users, containers and namespaces, and nobody can hold
+//! socket itself is locked (`Alone` below): that works across users, containers and namespaces, and nobody can hold
 //! the lock but who has a descriptor of this very socket.
 
 use std::io;
