@@ -126,5 +126,6 @@ fn number(amount: Amount) -> i64 {
     match amount {
         Amount::Time(time) => millis(time),
         Amount::Count(count) => count.into(),
+        Amount::Switch(on) => on.into(),
     }
 }

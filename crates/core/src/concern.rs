@@ -93,7 +93,7 @@ impl Concern {
 impl fmt::Display for Concern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Unread(why) => write!(f, "What is set can't be read: {why}."),
+            Self::Unread(why) => write!(f, "How long a death goes unnoticed is not known: {why}."),
             Self::KeepaliveOff { user_timeout: false } => {
                 f.write_str("Keepalive is off: while the connection is idle, a death is never noticed.")
             }
@@ -176,7 +176,7 @@ pub fn concerns(
     let predicted = detection(protection, platform, rto);
     let wanted = policy.detection_time();
     let timeout = protection.user_timeout.value().flatten();
-    if let Bound::Unknown(why) = predicted.in_flight {
+    if let (Bound::Unknown(why), _) | (_, Bound::Unknown(why)) = (predicted.in_flight, predicted.idle) {
         concerns.push(Concern::Unread(why));
     }
     let too_late = |bound: Bound| bound.most().filter(|most| *most > wanted);

@@ -115,12 +115,12 @@ pub fn detection(protection: &Protection, platform: &Platform, rto: Duration) ->
         (Known::Is(timeout), _) => timeout,
     };
     let ceiling = protection.rto_ceiling(platform);
-    let backoff = Backoff::new(rto, ceiling);
+    let or_unknown = |bound: Result<Bound, Why>| bound.unwrap_or_else(Bound::Unknown);
     Detection {
         idle,
-        in_flight: in_flight(timeout, backoff, platform),
-        shut_window: shut_window(timeout, backoff, platform),
-        connecting: connecting(timeout, ceiling, platform),
+        in_flight: or_unknown(in_flight(timeout, rto, ceiling, platform)),
+        shut_window: or_unknown(shut_window(timeout, rto, ceiling, platform)),
+        connecting: or_unknown(connecting(timeout, ceiling, platform)),
         hung_application: Bound::Never,
     }
 }
@@ -170,17 +170,27 @@ pub(crate) fn probes_until(timeout: Duration, keepalive: Keepalive) -> u32 {
 
 /// A bound counts from the first retransmission, which comes one RTO after the data, or up to two where a
 /// tail loss probe went before (RFC 8985).
-fn in_flight(timeout: Option<Duration>, backoff: Backoff, platform: &Platform) -> Bound {
+fn in_flight(
+    timeout: Option<Duration>,
+    rto: Duration,
+    ceiling: Known<Duration>,
+    platform: &Platform,
+) -> Result<Bound, Why> {
+    let backoff = match timeout {
+        // A ceiling that is not known has cut a measured RTO already; later pauses don't matter here.
+        Some(_) if platform.bound.on_time => Backoff::new(rto, ceiling.value().unwrap_or(Duration::MAX)),
+        _ => Backoff::new(rto, ceiling.ok()?),
+    };
     let rto = backoff.pause(0);
     let started = platform.latest(rto.saturating_mul(2));
     let within = |least, most| Bound::Within { least, most };
-    match (timeout, platform.system) {
+    Ok(match (timeout, platform.system) {
         (None, System::Linux) => {
-            let (earliest, nominal) = backoff.data_given_up(platform.retries);
+            let (earliest, nominal) = backoff.data_given_up(platform.retries.ok()?);
             within(earliest, platform.latest(nominal.saturating_add(rto)))
         }
         (None, _) => {
-            let tries = backoff.elapsed(platform.retries.saturating_add(1));
+            let tries = backoff.elapsed(platform.retries.ok()?.saturating_add(1));
             within(tries, platform.latest(tries.saturating_add(rto)))
         }
         // The last pause is no longer than half of the whole, and only its lateness counts.
@@ -192,44 +202,54 @@ fn in_flight(timeout: Option<Duration>, backoff: Backoff, platform: &Platform) -
             // Looked at when a retransmission is due; their number may be limited all the same.
             let tries = match platform.bound.replaces_retries {
                 true => Duration::MAX,
-                false => backoff.elapsed(platform.retries.saturating_add(1)),
+                false => backoff.elapsed(platform.retries.ok()?.saturating_add(1)),
             };
             let due = platform.latest(backoff.reaching(timeout, 1)).saturating_add(started);
             within(timeout.min(tries), due.min(platform.latest(tries.saturating_add(rto))))
         }
-    }
+    })
 }
 
 /// Window probes are spaced like retransmissions. Their pauses grow while a living peer answers, too, so they
 /// may all be the longest when it dies.
-fn shut_window(timeout: Option<Duration>, backoff: Backoff, platform: &Platform) -> Bound {
+fn shut_window(
+    timeout: Option<Duration>,
+    rto: Duration,
+    ceiling: Known<Duration>,
+    platform: &Platform,
+) -> Result<Bound, Why> {
     if platform.system != System::Linux {
-        return Bound::Unknown(Why::NotModelled);
+        return Err(Why::NotModelled);
     }
-    let (backoff, retries) = (backoff.of_window_probes(), platform.retries);
+    let (backoff, retries) = (Backoff::new(rto, ceiling.ok()?).of_window_probes(), platform.retries.ok()?);
     let rto = backoff.pause(0);
     let least = backoff.window_given_up(retries);
     let (_, longest) = backoff.window_given_up_after(retries, 0, retries);
     let latest = platform.latest(longest.saturating_add(rto));
-    let Some(timeout) = timeout else { return Bound::Within { least, most: latest } };
+    let Some(timeout) = timeout else { return Ok(Bound::Within { least, most: latest }) };
     // Counted from the first look, answered or not; here, too, the last pause is cut. The number of probes
     // still counts.
     let due = platform.latest(rto.saturating_mul(2)).saturating_add(timeout);
     let due = due.saturating_add(platform.lateness(timeout / 2 + rto));
-    Bound::Within { least: timeout.min(least), most: due.min(latest) }
+    Ok(Bound::Within { least: timeout.min(least), most: due.min(latest) })
 }
 
 /// SYNs leave a second apart at first, then at doubling distance. The attempt ends at the first firing after
 /// all retransmissions, or at the first past the user timeout or, without one, past the time that the
 /// kernel's model gives `tcp_syn_retries` retransmissions (`tcp_write_timeout`). That model knows no equal
 /// pauses, so many of them don't make the attempt last longer.
-fn connecting(timeout: Option<Duration>, ceiling: Duration, platform: &Platform) -> Bound {
+fn connecting(
+    timeout: Option<Duration>,
+    ceiling: Known<Duration>,
+    platform: &Platform,
+) -> Result<Bound, Why> {
     const FIRST: Duration = Duration::from_secs(1); // TCP_TIMEOUT_INIT
     let (doubling, equal) = match platform.connecting {
-        Connecting::Retries { doubling, equal } => (doubling, equal),
-        Connecting::Within { least, most } => return Bound::Within { least, most },
+        Connecting::Retries { doubling, equal: Known::Not(Why::NotOnThisKernel) } => (doubling.ok()?, 0),
+        Connecting::Retries { doubling, equal } => (doubling.ok()?, equal.ok()?),
+        Connecting::Within { least, most } => return Ok(Bound::Within { least, most }),
     };
-    let backoff = Backoff::new(FIRST, ceiling);
+    let backoff = Backoff::new(FIRST, ceiling.ok()?);
     let first = backoff.pause(0);
     let limit = timeout.unwrap_or_else(|| backoff.model(doubling)).max(first);
     let pauses = core::iter::repeat_n(first, equal.into()).chain((0..=doubling).map(|n| backoff.pause(n)));
@@ -244,14 +264,14 @@ fn connecting(timeout: Option<Duration>, ceiling: Duration, platform: &Platform)
     }
     if timeout.is_some() && fired >= limit {
         // The last pause is cut; as with data in flight it is half of the whole at most.
-        return Bound::Within {
+        return Ok(Bound::Within {
             least: limit,
             most: limit.saturating_add(platform.lateness(limit / 2 + first)),
-        };
+        });
     }
     // A firing before it may come so late that it finds the limit passed.
     let least = if platform.latest(previous) < limit { fired } else { fired.min(limit) };
-    Bound::Within { least, most: platform.latest(fired) }
+    Ok(Bound::Within { least, most: platform.latest(fired) })
 }
 
 #[cfg(test)]
@@ -330,5 +350,43 @@ mod tests {
         let predicted = detection(&nothing, &Platform::linux(), Duration::from_millis(204));
         assert_eq!(predicted.idle, Bound::Unknown(Why::NoPermission));
         assert_eq!(predicted.in_flight, Bound::Unknown(Why::NoPermission));
+    }
+
+    #[test]
+    fn what_depends_on_an_unknown_default_is_unknown_and_nothing_else() {
+        let unknown = Why::UnreadableDefault;
+        let bare = protection(5, 1, 5, 0);
+        let bounded = protection(5, 1, 5, 9_000);
+        let predicted = |protection: &Protection, platform: &Platform| {
+            detection(protection, platform, Duration::from_millis(204))
+        };
+        let whole = Platform::linux();
+        let retries = Platform { retries: Known::Not(unknown), ..whole };
+        assert_eq!(predicted(&bare, &retries).in_flight, Bound::Unknown(unknown));
+        assert_eq!(predicted(&bare, &retries).shut_window, Bound::Unknown(unknown));
+        assert_eq!(predicted(&bare, &retries).idle, predicted(&bare, &whole).idle);
+        assert_eq!(predicted(&bare, &retries).connecting, predicted(&bare, &whole).connecting);
+        assert_eq!(predicted(&bounded, &retries).in_flight, predicted(&bounded, &whole).in_flight);
+        let syns = Connecting::Retries { doubling: Known::Not(unknown), equal: Known::Is(4) };
+        let syns = Platform { connecting: syns, ..whole };
+        assert_eq!(predicted(&bare, &syns).connecting, Bound::Unknown(unknown));
+        assert_eq!(predicted(&bare, &syns).in_flight, predicted(&bare, &whole).in_flight);
+        let ceiling = Platform { rto_max: Known::Not(unknown), ..whole };
+        assert_eq!(predicted(&bare, &ceiling).in_flight, Bound::Unknown(unknown));
+        let mut own = bare;
+        own.rto_max = Known::Is(Some(Duration::from_secs(2)));
+        assert_eq!(predicted(&own, &ceiling), predicted(&own, &whole));
+    }
+
+    #[test]
+    fn a_kernel_without_equal_pauses_between_syns_has_none() {
+        let none = Connecting::Retries { doubling: Known::Is(6), equal: Known::Not(Why::NotOnThisKernel) };
+        let zero = Connecting::Retries { doubling: Known::Is(6), equal: Known::Is(0) };
+        let connecting = |connecting| {
+            let platform = Platform { connecting, ..Platform::linux() };
+            detection(&protection(5, 1, 5, 0), &platform, Duration::from_millis(204)).connecting
+        };
+        assert_eq!(connecting(none), connecting(zero));
+        assert!(matches!(connecting(none), Bound::Within { .. }));
     }
 }

@@ -44,6 +44,17 @@ impl<T> Known<T> {
         }
     }
 
+    /// The value, or the reason as an error: for `?`.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn ok(self) -> Result<T, Why> {
+        match self {
+            Self::Is(value) => Ok(value),
+            Self::Not(why) => Err(why),
+        }
+    }
+
     /// A reference to what is inside.
     pub const fn as_ref(&self) -> Known<&T> {
         match self {
@@ -63,6 +74,20 @@ pub enum Why {
     NoNetAdmin,
     /// No process that we can see holds a descriptor of this socket.
     NoOwner,
+    /// No process holds a descriptor of this socket, and all of them could be read: it is in flight, on its way
+    /// through a unix socket (SCM_RIGHTS), or the kernel holds it (a file registered with io_uring, a mounted
+    /// NFS).
+    NoProcess,
+    /// No process that we may look into holds the socket, though they are all of its user's, or nearly all: it is
+    /// in flight (SCM_RIGHTS), or a process holds it that is closed to us.
+    NotSeen,
+    /// No visible process holds the socket, and /proc hides other users' processes from us (hidepid, proc(5)).
+    Hidden,
+    /// No process of our PID namespace holds the socket: it is in flight (SCM_RIGHTS), or a process outside
+    /// holds it.
+    OutsidePidNamespace,
+    /// Another run asks the peers of this network namespace, or of this connection.
+    Busy,
     /// The program has not yet taken the connection from its listener's queue.
     NotAccepted,
     /// The socket went away while we looked.
@@ -73,6 +98,12 @@ pub enum Why {
     Multipath,
     /// This kernel has no such call or option.
     NotOnThisKernel,
+    /// This socket has no such option, as MPTCP sockets have no user timeout.
+    NotOnThisSocket,
+    /// The system's default, a sysctl, can't be read.
+    UnreadableDefault,
+    /// The system's default, a sysctl, has a value that no formula here covers.
+    OutOfRange,
     /// Nobody asked for it.
     NotAsked,
     /// The socket is in repair: somebody is checkpointing it (TCP_REPAIR).
@@ -86,6 +117,8 @@ pub enum Why {
     DataInFlight,
     /// The peer was heard all the time, and keepalive asks only after a second of silence.
     NeverSilent,
+    /// Another run has borrowed the socket's keepalive for its question, or was killed before it gave it back.
+    Borrowed,
     /// Keepalive is off: nothing runs with its values.
     KeepaliveOff,
     /// We were stopped before its turn came.
@@ -105,17 +138,34 @@ impl Why {
             Self::NoPermission => "no permission to look into the owner's descriptors",
             Self::NoNetAdmin => "CAP_NET_ADMIN is missing",
             Self::NoOwner => "no visible process owns the socket",
+            Self::NoProcess => {
+                "no process holds it: it is in flight (SCM_RIGHTS), or the kernel holds it (io_uring, NFS)"
+            }
+            Self::NotSeen => {
+                "no process that is open to us holds it: it is in flight (SCM_RIGHTS), or a closed one holds it"
+            }
+            Self::Hidden => "no visible process owns the socket, and /proc hides other users' (hidepid)",
+            Self::OutsidePidNamespace => {
+                "no process of this PID namespace holds it: it is in flight (SCM_RIGHTS), or held outside"
+            }
+            Self::Busy => "another deadpeer is asking there",
             Self::NotAccepted => "not yet accepted by its program",
             Self::SocketGone => "the socket went away while we looked",
             Self::DescriptorReused => "the descriptor was reused while we looked",
             Self::Multipath => "a subflow of an MPTCP connection; those are left alone",
             Self::NotOnThisKernel => "not available on this kernel",
+            Self::NotOnThisSocket => "this socket has no such option",
+            Self::UnreadableDefault => "the system's default can't be read",
+            Self::OutOfRange => "its value is out of the range that is understood",
             Self::NotAsked => "not asked for",
             Self::InRepair => "the socket is in repair (checkpointed)",
             Self::NotEstablished => "only an established connection can be asked",
             Self::OwnTimers => "its own keepalive or timeout could count our question; needs CAP_NET_ADMIN",
             Self::DataInFlight => "keepalive can't ask while data is in flight; needs CAP_NET_ADMIN",
             Self::NeverSilent => "keepalive asks after a second of silence, and there was none",
+            Self::Borrowed => {
+                "another deadpeer is asking, or was killed while it did, and has its keepalive on"
+            }
             Self::KeepaliveOff => "keepalive is off",
             Self::Interrupted => "interrupted before its turn",
             Self::TimerSilent => "the kernel's timer does not tell",

@@ -74,7 +74,7 @@ pub use judge::{Rules, judge};
 pub use known::{Known, Why};
 pub use options::SocketOption;
 pub use plan::{Plan, Reason, Rounded, Unreachable, Warning, Wish};
-pub use platform::{Connecting, Platform, System, UnackedBound};
+pub use platform::{Connecting, KeepaliveDefaults, Platform, System, UnackedBound};
 pub use policy::{Contradiction, Policy, PolicyBuilder};
 pub use protection::{KeepaliveSeen, Protection};
 pub use protocol::{Offer, Protocol};

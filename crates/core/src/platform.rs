@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::known::{Known, Why};
 use crate::settings::Keepalive;
 
 /// An operating system that there is a plan for.
@@ -59,10 +60,11 @@ pub enum Connecting {
     Retries {
         /// `tcp_syn_retries`: with doubling pauses.
         #[doc(alias = "tcp_syn_retries")]
-        doubling: u8,
-        /// `tcp_syn_linear_timeouts`: before those, with equal pauses.
+        doubling: Known<u8>,
+        /// `tcp_syn_linear_timeouts`: before those, with equal pauses. [`Why::NotOnThisKernel`] before Linux
+        /// 6.5, where all pauses double.
         #[doc(alias = "tcp_syn_linear_timeouts")]
-        equal: u8,
+        equal: Known<u8>,
     },
     /// It ends within this range.
     Within {
@@ -71,6 +73,41 @@ pub enum Connecting {
         /// Not after.
         most: Duration,
     },
+}
+
+/// The keepalive values of a socket that turns keepalive on and sets none, each as the system tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepaliveDefaults {
+    /// Idle time before the first probe.
+    #[doc(alias = "tcp_keepalive_time")]
+    pub idle: Known<Duration>,
+    /// From one probe to the next.
+    #[doc(alias = "tcp_keepalive_intvl")]
+    pub interval: Known<Duration>,
+    /// How many unanswered probes end the connection.
+    #[doc(alias = "tcp_keepalive_probes")]
+    pub probes: Known<u8>,
+}
+
+impl KeepaliveDefaults {
+    /// All three are known.
+    pub const fn of(keepalive: Keepalive) -> Self {
+        Self {
+            idle: Known::Is(keepalive.idle()),
+            interval: Known::Is(keepalive.interval()),
+            probes: Known::Is(keepalive.probes()),
+        }
+    }
+
+    /// What a socket runs with. Unknown where one of the three is, or is [out of
+    /// range](Keepalive::in_force).
+    pub fn values(self) -> Known<Keepalive> {
+        let values = || {
+            let (idle, interval, probes) = (self.idle.ok()?, self.interval.ok()?, self.probes.ok()?);
+            Keepalive::in_force(idle, interval, probes).map_err(|_| Why::OutOfRange)
+        };
+        values().map_or_else(Known::Not, Known::Is)
+    }
 }
 
 /// A system's defaults and abilities, as plain data. `deadpeer-os` reads the running system's.
@@ -87,20 +124,17 @@ pub struct Platform {
     /// Which system.
     pub system: System,
     /// The keepalive values of a socket that turns keepalive on and sets none.
-    #[doc(alias = "tcp_keepalive_time")]
-    #[doc(alias = "tcp_keepalive_intvl")]
-    #[doc(alias = "tcp_keepalive_probes")]
-    pub keepalive: Keepalive,
+    pub keepalive: KeepaliveDefaults,
     /// The number of probes where a socket has no say in it.
     pub fixed_probes: Option<u8>,
     /// How many retransmissions data in flight gets: on Linux as the kernel models it, elsewhere counted.
     #[doc(alias = "tcp_retries2")]
-    pub retries: u8,
+    pub retries: Known<u8>,
     /// How long a connection attempt goes on.
     pub connecting: Connecting,
     /// The longest pause between two retransmissions.
     #[doc(alias = "tcp_rto_max_ms")]
-    pub rto_max: Duration,
+    pub rto_max: Known<Duration>,
     /// Whether one socket can have its own [`Settings::rto_max`](crate::Settings::rto_max).
     pub rto_max_per_socket: bool,
     /// The unit that keepalive durations are rounded up to.
@@ -112,11 +146,9 @@ pub struct Platform {
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// Constants that lie within the range.
-#[allow(clippy::expect_used)]
-fn keepalive(idle: u64, interval: u64, probes: u8) -> Keepalive {
-    Keepalive::new(Duration::from_secs(idle), Duration::from_secs(interval), probes)
-        .expect("constants within range")
+fn keepalive(idle: u64, interval: u64, probes: u8) -> KeepaliveDefaults {
+    let seconds = |seconds| Known::Is(Duration::from_secs(seconds));
+    KeepaliveDefaults { idle: seconds(idle), interval: seconds(interval), probes: Known::Is(probes) }
 }
 
 impl Platform {
@@ -127,9 +159,9 @@ impl Platform {
             system: System::Linux,
             keepalive: keepalive(7200, 75, 9),
             fixed_probes: None,
-            retries: 15,
-            connecting: Connecting::Retries { doubling: 6, equal: 4 },
-            rto_max: Duration::from_secs(120),
+            retries: Known::Is(15),
+            connecting: Connecting::Retries { doubling: Known::Is(6), equal: Known::Is(4) },
+            rto_max: Known::Is(Duration::from_secs(120)),
             rto_max_per_socket: true,
             keepalive_unit: SECOND,
             bound: UnackedBound {
@@ -156,9 +188,9 @@ impl Platform {
             system: System::Windows,
             keepalive: keepalive(7200, 1, 10),
             fixed_probes: None, // TCP_KEEPCNT, up to 255
-            retries: 5,
+            retries: Known::Is(5),
             connecting: Connecting::Within { least: Duration::from_secs(21), most: Duration::from_secs(31) },
-            rto_max: Duration::from_secs(60), // said of TCP_MAXRT = -1
+            rto_max: Known::Is(Duration::from_secs(60)), // said of TCP_MAXRT = -1
             rto_max_per_socket: false,
             keepalive_unit: SECOND,
             bound: UnackedBound {
@@ -191,10 +223,10 @@ impl Platform {
             system: System::MacOs,
             keepalive: keepalive(7200, 75, 8),
             fixed_probes: None,
-            retries: 12, // TCP_MAXRXTSHIFT
+            retries: Known::Is(12), // TCP_MAXRXTSHIFT
             // TCPTV_KEEP_INIT
             connecting: Connecting::Within { least: Duration::from_secs(75), most: Duration::from_secs(85) },
-            rto_max: Duration::from_secs(64), // TCPTV_REXMTMAX
+            rto_max: Known::Is(Duration::from_secs(64)), // TCPTV_REXMTMAX
             rto_max_per_socket: false,
             keepalive_unit: SECOND,
             bound: UnackedBound {

@@ -72,8 +72,8 @@ impl Protection {
 
     /// The longest pause between retransmissions: the socket's own, or else the system's, also where the
     /// socket's could not be read.
-    pub fn rto_ceiling(&self, platform: &Platform) -> Duration {
-        self.rto_max.value().flatten().unwrap_or(platform.rto_max)
+    pub fn rto_ceiling(&self, platform: &Platform) -> Known<Duration> {
+        self.rto_max.value().flatten().map_or(platform.rto_max, Known::Is)
     }
 
     /// The keepalive values in force; `None` when keepalive is off or unknown.

@@ -82,6 +82,40 @@ impl Keepalive {
         })
     }
 
+    /// Values that a system reports as in force. A system's defaults may lie beyond what one socket may set
+    /// for itself: Linux takes a `tcp_keepalive_time` of a day.
+    ///
+    /// # Errors
+    /// A duration of zero or above 49 days; no probes.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use deadpeer_core::Keepalive;
+    ///
+    /// let (day, minute) = (Duration::from_secs(86_400), Duration::from_secs(60));
+    /// assert!(Keepalive::new(day, minute, 9).is_err());
+    /// assert_eq!(Keepalive::in_force(day, minute, 9)?.idle(), day);
+    /// # Ok::<(), deadpeer_core::OutOfRange>(())
+    /// ```
+    pub fn in_force(idle: Duration, interval: Duration, probes: u8) -> Result<Self, OutOfRange> {
+        let milliseconds = |what, duration: Duration| {
+            let out_of_range = OutOfRange { what, unit: "ms", least: 1, most: u64::from(u32::MAX) };
+            let milliseconds = u32::try_from(duration.as_nanos().div_ceil(1_000_000)).ok();
+            milliseconds.filter(|&ms| ms > 0).ok_or(out_of_range)
+        };
+        let most = u64::from(u8::MAX);
+        Ok(Self {
+            idle_ms: milliseconds("keepalive idle time", idle)?,
+            interval_ms: milliseconds("keepalive interval", interval)?,
+            probes: NonZeroU8::new(probes).ok_or(OutOfRange {
+                what: "keepalive probes",
+                unit: "",
+                least: 1,
+                most,
+            })?,
+        })
+    }
+
     /// How long the connection must be idle before the first probe.
     pub const fn idle(self) -> Duration {
         Duration::from_millis(self.idle_ms as u64)

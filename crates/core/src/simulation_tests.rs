@@ -30,9 +30,11 @@ fn set(random: &mut Seeded) -> Set {
 
 fn predicted(set: &Set, rto: Duration) -> (Detection, Platform) {
     let mut platform = Platform::linux();
-    platform.retries = set.retries2 as u8;
-    platform.connecting =
-        Connecting::Retries { doubling: set.syn_retries as u8, equal: set.syn_linear as u8 };
+    platform.retries = Known::Is(set.retries2 as u8);
+    platform.connecting = Connecting::Retries {
+        doubling: Known::Is(set.syn_retries as u8),
+        equal: Known::Is(set.syn_linear as u8),
+    };
     let secs = Duration::from_secs;
     let values = Keepalive::new(secs(set.idle), secs(set.interval), set.probes as u8).unwrap();
     let protection = Protection {

@@ -108,5 +108,5 @@ pub(crate) fn facts(sock: BorrowedSock<'_>, protection: &Protection) -> io::Resu
 /// With what the settings tell of the kernel's own tries.
 fn known_by(protection: &Protection, facts: Facts) -> Facts {
     let keepalive_interval = protection.active_keepalive().map(|keepalive| keepalive.interval());
-    Facts { keepalive_interval, rto_max: Some(protection.rto_ceiling(&platform())), ..facts }
+    Facts { keepalive_interval, rto_max: protection.rto_ceiling(&platform()).value(), ..facts }
 }

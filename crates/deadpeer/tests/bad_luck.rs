@@ -133,7 +133,7 @@ fn two_runs_never_ask_in_the_same_namespace_at_once() {
         let _resident = network.spawn(Place::Left, Command::new("sleep").arg("60")).unwrap();
         let pair = Pair::across(&network, Network::RIGHT_V4[0].into()).unwrap();
         let port = format!("local::{}", pair.client.local_addr().unwrap().port());
-        let lock = network.left(|| Lock::take("deadpeer-ask")).unwrap().expect("nobody else is here");
+        let lock = network.left(Lock::take).unwrap().expect("nobody else is here");
         let held = Instant::now() + Duration::from_secs(1);
         let holder = thread::spawn(move || {
             thread::sleep(held.saturating_duration_since(Instant::now()));

@@ -207,7 +207,7 @@ fn a_window_that_was_shut_for_a_while_is_probed_for_longer() {
     isolated!(|| {
         std::fs::write("/proc/sys/net/ipv4/tcp_retries2", RETRIES.to_string()).unwrap();
         let platform = deadpeer_os::current::platform();
-        assert_eq!(platform.retries, RETRIES);
+        assert_eq!(platform.retries.value(), Some(RETRIES));
         let protection = settings::read(Pair::loopback().unwrap().client.as_fd()).unwrap();
         let (fresh, longest) = range(detection(&protection, &platform, RTO).shut_window);
         let mut pair = Pair::loopback().unwrap();
@@ -220,7 +220,7 @@ fn a_window_that_was_shut_for_a_while_is_probed_for_longer() {
         let (client, server) = (pair.client.try_clone().unwrap(), pair.server.try_clone().unwrap());
         let _severed = deadpeer_lab::sever(&client, &server).unwrap();
         let (silent, found) = (Instant::now(), facts());
-        let backoff = Backoff::new(found.rto, platform.rto_max);
+        let backoff = Backoff::new(found.rto, platform.rto_max.value().unwrap());
         let (least, most) = backoff.window_given_up_after(found.backoff, found.probes_out, RETRIES);
         let error = pair.client.read(&mut [0]).unwrap_err();
         let seen = silent.elapsed();

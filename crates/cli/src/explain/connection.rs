@@ -151,11 +151,14 @@ fn settings(connection: &Connection) -> Vec<(&'static str, String)> {
         Known::Is(None) => "off".to_owned(),
         Known::Not(why) => format!("unknown: {why}"),
     };
-    let system = Span(connection.platform().rto_max);
-    let ceiling = match rto_max {
-        Known::Is(Some(ceiling)) => Span(ceiling).to_string(),
-        Known::Is(None) => format!("{system}, the system's"),
-        Known::Not(why) => format!("unknown: {why}"),
+    let mut settings = vec![("SO_KEEPALIVE", keepalive), ("TCP_USER_TIMEOUT", timeout)];
+    let ceiling = match (rto_max, connection.platform().rto_max) {
+        // The kernel's own ceiling is no option of any socket's there.
+        _ if !connection.platform().rto_max_per_socket => return settings,
+        (Known::Is(Some(ceiling)), _) => Span(ceiling).to_string(),
+        (Known::Is(None), Known::Is(system)) => format!("{}, the system's", Span(system)),
+        (Known::Is(None), Known::Not(why)) | (Known::Not(why), _) => format!("unknown: {why}"),
     };
-    vec![("SO_KEEPALIVE", keepalive), ("TCP_USER_TIMEOUT", timeout), ("TCP_RTO_MAX_MS", ceiling)]
+    settings.push(("TCP_RTO_MAX_MS", ceiling));
+    settings
 }

@@ -33,6 +33,7 @@ pub(super) fn system(platform: &Platform, policy: &Policy) -> String {
     object!(&mut out, {
         "schema": SCHEMA,
         "sysctls": Sysctls(platform),
+        "unknown": Unknown(platform),
         "goals": Wanted(policy),
         "nothing_set": Untouched(&off, platform, policy),
         "keepalive_on": Untouched(&on, platform, policy),
@@ -56,8 +57,23 @@ struct Sysctls<'p>(&'p Platform);
 impl Value for Sysctls<'_> {
     fn append(&self, out: &mut Vec<u8>) {
         Object::append(out, |object| {
-            for (name, value, _) in defaults(self.0) {
-                object.put(name, value);
+            for default in defaults(self.0) {
+                object.put(default.name, default.value.value());
+            }
+        });
+    }
+}
+
+/// Which sysctls are null, and why.
+struct Unknown<'p>(&'p Platform);
+
+impl Value for Unknown<'_> {
+    fn append(&self, out: &mut Vec<u8>) {
+        Object::append(out, |object| {
+            for default in defaults(self.0) {
+                if let Some(why) = default.value.why() {
+                    object.put(default.name, why.as_str());
+                }
             }
         });
     }

@@ -37,47 +37,56 @@ pub(super) fn untouched(platform: &Platform) -> [(&'static str, Protection); 2] 
     };
     [
         ("sets nothing", socket(false, Known::Not(Why::KeepaliveOff))),
-        ("only turns SO_KEEPALIVE on", socket(true, Known::Is(platform.keepalive))),
+        ("only turns SO_KEEPALIVE on", socket(true, platform.keepalive.values())),
     ]
 }
 
-/// Name, value and unit of each default that decides: sysctls, on Windows values of the registry.
-pub(super) fn defaults(platform: &Platform) -> Vec<(&'static str, u64, &'static str)> {
-    let keepalive = platform.keepalive;
-    let (idle, interval) = (keepalive.idle(), keepalive.interval());
-    let probes = keepalive.probes().into();
-    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    match platform.system {
-        System::Windows => vec![
-            ("KeepAliveTime", ms(idle), "ms"),
-            ("KeepAliveInterval", ms(interval), "ms"),
-            ("TcpMaxDataRetransmissions", platform.retries.into(), ""),
-        ],
-        System::MacOs | System::FreeBsd => vec![
-            ("net.inet.tcp.keepidle", ms(idle), "ms"),
-            ("net.inet.tcp.keepintvl", ms(interval), "ms"),
-            ("net.inet.tcp.keepcnt", probes, ""),
-        ],
-        _ => linux(platform),
-    }
+/// A default that decides: a sysctl, on Windows a value of the registry.
+pub(super) struct Default {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Its value.
+    pub(super) value: Known<u64>,
+    unit: &'static str,
 }
 
-fn linux(platform: &Platform) -> Vec<(&'static str, u64, &'static str)> {
-    let mut sysctls = vec![
-        ("net.ipv4.tcp_keepalive_time", platform.keepalive.idle().as_secs(), "s"),
-        ("net.ipv4.tcp_keepalive_intvl", platform.keepalive.interval().as_secs(), "s"),
-        ("net.ipv4.tcp_keepalive_probes", platform.keepalive.probes().into(), ""),
-        ("net.ipv4.tcp_retries2", platform.retries.into(), ""),
-    ];
-    if let Connecting::Retries { doubling, equal } = platform.connecting {
-        sysctls.push(("net.ipv4.tcp_syn_retries", doubling.into(), ""));
-        sysctls.push(("net.ipv4.tcp_syn_linear_timeouts", equal.into(), ""));
+/// The defaults that decide.
+pub(super) fn defaults(platform: &Platform) -> Vec<Default> {
+    let default = |name, value, unit| Default { name, value, unit };
+    let ms = |time: Known<Duration>| time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let (idle, interval) = (platform.keepalive.idle, platform.keepalive.interval);
+    let (probes, retries) = (platform.keepalive.probes.map(u64::from), platform.retries.map(u64::from));
+    match platform.system {
+        System::Windows => vec![
+            default("KeepAliveTime", ms(idle), "ms"),
+            default("KeepAliveInterval", ms(interval), "ms"),
+            default("TcpMaxDataRetransmissions", retries, ""),
+        ],
+        System::MacOs | System::FreeBsd => vec![
+            default("net.inet.tcp.keepidle", ms(idle), "ms"),
+            default("net.inet.tcp.keepintvl", ms(interval), "ms"),
+            default("net.inet.tcp.keepcnt", probes, ""),
+        ],
+        _ => {
+            let seconds = |time: Known<Duration>| time.map(|time| time.as_secs());
+            let mut sysctls = vec![
+                default("net.ipv4.tcp_keepalive_time", seconds(idle), "s"),
+                default("net.ipv4.tcp_keepalive_intvl", seconds(interval), "s"),
+                default("net.ipv4.tcp_keepalive_probes", probes, ""),
+                default("net.ipv4.tcp_retries2", retries, ""),
+            ];
+            if let Connecting::Retries { doubling, equal } = platform.connecting {
+                sysctls.push(default("net.ipv4.tcp_syn_retries", doubling.map(u64::from), ""));
+                sysctls.push(default("net.ipv4.tcp_syn_linear_timeouts", equal.map(u64::from), ""));
+            }
+            let ceiling = match platform.rto_max_per_socket {
+                true => ms(platform.rto_max),
+                false => Known::Not(Why::NotOnThisKernel),
+            };
+            sysctls.push(default("net.ipv4.tcp_rto_max_ms", ceiling, "ms"));
+            sysctls
+        }
     }
-    if platform.rto_max_per_socket {
-        let ceiling = u64::try_from(platform.rto_max.as_millis()).unwrap_or(u64::MAX);
-        sysctls.push(("net.ipv4.tcp_rto_max_ms", ceiling, "ms"));
-    }
-    sysctls
 }
 
 fn meaning(name: &str) -> &'static str {
@@ -101,9 +110,14 @@ fn tell(prose: &mut Prose, platform: &Platform, policy: &Policy) {
         System::Windows => "The registry's defaults, in Tcpip\\Parameters",
         _ => "This system's defaults",
     });
-    let lines = defaults(platform).into_iter().map(|(name, value, unit)| {
+    let lines = defaults(platform).into_iter().map(|Default { name, value, unit }| {
         let space = if unit.is_empty() { "" } else { " " };
-        (name, format!("{value}{space}{unit}: {}", meaning(name)))
+        let told = match value {
+            Known::Is(value) => format!("{value}{space}{unit}: {}", meaning(name)),
+            Known::Not(why @ Why::NotOnThisKernel) => why.to_string(),
+            Known::Not(why) => format!("unknown ({why}): {}", meaning(name)),
+        };
+        (name, told)
     });
     prose.pairs(&lines.collect::<Vec<_>>());
     if let Some(probes) = platform.fixed_probes {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpeer::{Backoff, Bound, Facts, Platform, detection};
+use deadpeer::{Backoff, Bound, Facts, Known, Platform, detection};
 
 use super::cell::Expected;
 use super::fault::Fault;
@@ -143,9 +143,12 @@ pub(super) fn expected_when_shut(
         _ if fault == Fault::ShutWindow => expected(fault, method, world),
         Method::Read | Method::Poll | Method::State | Method::Keepalive | Method::RtoMax => {
             let platform = &world.platform;
-            let backoff = Backoff::new(facts.rto, method.protection(platform).rto_ceiling(platform));
-            let (least, nominal) =
-                backoff.window_given_up_after(facts.backoff, facts.probes_out, platform.retries);
+            let ceiling = method.protection(platform).rto_ceiling(platform);
+            let (Known::Is(ceiling), Known::Is(retries)) = (ceiling, platform.retries) else {
+                return expected(fault, method, world);
+            };
+            let backoff = Backoff::new(facts.rto, ceiling);
+            let (least, nominal) = backoff.window_given_up_after(facts.backoff, facts.probes_out, retries);
             Expected::Within { least, most: platform.latest(nominal) }
         }
     }

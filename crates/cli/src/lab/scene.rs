@@ -98,7 +98,7 @@ pub(super) enum Scene {
 impl Scene {
     /// Loopback, three hosts, or two hosts and an impaired link.
     pub(super) fn of(fault: Fault, world: &World, seed: u64) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let shorten = || shorten(world.platform.retries, FIN_TIMEOUT);
+        let shorten = || shorten(world.platform.retries.value().unwrap_or(RETRIES), FIN_TIMEOUT);
         Ok(match fault {
             _ if fault.needs_router() => {
                 let network = Network::new()?;

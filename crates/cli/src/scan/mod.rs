@@ -44,10 +44,13 @@ pub(crate) fn run(args: &args::Scan) -> Result<Ended, Box<dyn Error>> {
     if report.torn {
         eprintln!("deadpeer: the kernel's list kept changing while it was read; a connection may be missing");
     }
-    if report.namespaces_refused > 0 {
-        let refused = report.namespaces_refused;
+    for unseen in &report.unseen {
+        eprintln!("deadpeer: {unseen}");
+    }
+    for namespace in &report.busy {
         eprintln!(
-            "deadpeer: {refused} network namespaces could not be entered: CAP_SYS_ADMIN is missing (sudo)"
+            "deadpeer: nobody in the network namespace {namespace} was asked: another deadpeer asked there all the \
+             time"
         );
     }
     let mut findings = report.findings();

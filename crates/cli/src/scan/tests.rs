@@ -21,6 +21,7 @@ impl Census for MadeUp {
         let connections = rows().map(|(row, process, protection)| Connection {
             row,
             owner: process.map(|(pid, name)| Owner {
+                thread: None,
                 process: named(pid, name),
                 fd: 7,
                 processes: 1 + pid % 2,

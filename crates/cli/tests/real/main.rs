@@ -19,3 +19,4 @@ mod prove;
 mod safety;
 mod servers;
 mod verdicts;
+mod who;

@@ -105,6 +105,9 @@ pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreach
     if let Some(within) = waiting.filter(|most| *most > policy.detection_time()) {
         warnings.push(Warning::InFlightUnbounded { within });
     }
+    if let Bound::Unknown(why) = detection.in_flight {
+        warnings.push(Warning::DefaultUnknown { why });
+    }
     if platform.system != System::Linux {
         warnings.push(Warning::NotMeasured { system: platform.system });
     }

@@ -8,6 +8,7 @@ use super::rules::{interval, least_bound, outlasts_in_flight, round_up, wanted_i
 use super::words::Rounded;
 use super::{Plan, Unreachable, Wish, cost, millis};
 use crate::detection::{Bound, Detection, detection, probes_until};
+use crate::known::Known;
 use crate::platform::{Platform, System};
 use crate::policy::Policy;
 use crate::protection::Protection;
@@ -212,7 +213,7 @@ impl Found {
     fn with_rto_ceiling(self, policy: &Policy, platform: &Platform) -> Self {
         const LEAST_SECS: u64 = 1;
         const MOST_SECS: u64 = 120;
-        if self.bound.is_some() || !platform.rto_max_per_socket {
+        if self.bound.is_some() || !platform.rto_max_per_socket || platform.retries.why().is_some() {
             return self;
         }
         let with = |ceiling| Self { rto_max: Some(ceiling), ..self };
@@ -233,13 +234,14 @@ impl Found {
         if self.bound.is_some() && platform.bound.replaces_retries {
             return true;
         }
-        let ceiling = self.rto_max.unwrap_or(platform.rto_max);
+        let ceiling = self.rto_max.map_or(platform.rto_max, Known::Is);
+        let (Known::Is(ceiling), Known::Is(retries)) = (ceiling, platform.retries) else {
+            return true; // not known: `Warning::DefaultUnknown`
+        };
         let earliest = match platform.system {
-            System::Linux => Backoff::new(Plan::RTO, ceiling).data_given_up(platform.retries).0,
+            System::Linux => Backoff::new(Plan::RTO, ceiling).data_given_up(retries).0,
             // Counted: they are over the sooner, the shorter the round trip.
-            _ => {
-                Backoff::new(Duration::from_millis(200), ceiling).elapsed(platform.retries.saturating_add(1))
-            }
+            _ => Backoff::new(Duration::from_millis(200), ceiling).elapsed(retries.saturating_add(1)),
         };
         earliest > outlasts_in_flight(outage, platform, ceiling).saturating_add(Plan::RTO)
     }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use crate::simulation::{self, Machine, Outage, Seeded};
-use crate::{Bound, Plan, Platform, Policy, Set, System, Wish};
+use crate::{Bound, Known, Plan, Platform, Policy, Set, System, Warning, Why, Wish};
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -205,4 +205,18 @@ fn a_goal_out_of_reach_names_both_numbers() {
     let policy = Policy::detect(Duration::from_secs(30)).mapping_timeout(Duration::from_secs(1)).build();
     let text = std::format!("{}", policy.unwrap().plan(&Platform::linux()).unwrap_err());
     assert!(text.starts_with("an idle timeout of 1 s on the way can't be kept open"), "{text}");
+}
+
+#[test]
+fn a_default_that_is_not_known_is_a_warning_and_no_promise() {
+    let policy = Policy::detect(Duration::from_secs(30)).slow_readers(true).build().unwrap();
+    let platform = Platform { retries: Known::Not(Why::UnreadableDefault), ..Platform::linux() };
+    let plan = policy.plan(&platform).unwrap();
+    assert_eq!(plan.settings.rto_max, Set::Leave);
+    assert_eq!(plan.detection.in_flight, Bound::Unknown(Why::UnreadableDefault));
+    assert!(plan.warnings.contains(&Warning::DefaultUnknown { why: Why::UnreadableDefault }));
+    // A user timeout needs no such default.
+    let policy = Policy::detect(Duration::from_secs(30)).build().unwrap();
+    let plan = policy.plan(&platform).unwrap();
+    assert_eq!(plan.settings, policy.plan(&Platform::linux()).unwrap().settings);
 }

@@ -5,6 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::{Plan, Unreachable, Wish};
+use crate::known::Why;
 use crate::platform::{Platform, System};
 use crate::policy::Policy;
 use crate::settings::{Set, Settings};
@@ -36,6 +37,12 @@ pub enum Warning {
     },
     /// This kernel has no RTO ceiling for one socket.
     NoRtoMax,
+    /// A system's default that decides is not known, so nor is when a death is noticed with data in flight, and
+    /// whether it survives the outage.
+    DefaultUnknown {
+        /// Why.
+        why: Why,
+    },
     /// The formulas were not compared with a real system of this kind.
     NotMeasured {
         /// Which system.
@@ -51,6 +58,7 @@ impl Warning {
             Self::UserTimeoutReplacesProbeCount { .. } => "user-timeout-replaces-probe-count",
             Self::InFlightUnbounded { .. } => "in-flight-unbounded",
             Self::NoRtoMax => "no-rto-max",
+            Self::DefaultUnknown { .. } => "default-unknown",
             Self::NotMeasured { .. } => "not-measured",
         }
     }
@@ -86,6 +94,11 @@ impl fmt::Display for Warning {
             Self::NoRtoMax => f.write_str(
                 "this kernel has no TCP_RTO_MAX_MS (Linux 6.15 and later): nothing here bounds data in \
                  flight without ending slow readers",
+            ),
+            Self::DefaultUnknown { why } => write!(
+                f,
+                "with data in flight it is not known when a death is noticed, nor whether the connection \
+                 survives the outage: {why}"
             ),
             Self::NotMeasured { system } => {
                 write!(f, "the times for {system} follow its manual and sources; nobody measured them here")

@@ -4,9 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use deadpeer_core::{
-    Detection, Facts, Judgement, Known, Platform, Protection, Rules, Verdict, detection, judge,
+    Detection, Facts, Judgement, Known, Platform, Protection, Rules, Verdict, Why, detection, judge,
 };
+use deadpeer_os::linux::descriptors::Table;
 use deadpeer_os::linux::diag::Row;
+use deadpeer_os::linux::foreign;
 
 use super::census::open;
 use super::namespace::Namespace;
@@ -28,10 +30,28 @@ pub struct Process {
 pub struct Owner {
     /// The first process that does, by number.
     pub process: Arc<Process>,
+    /// Its thread that holds it, where that has descriptors of its own or has outlived the process's first thread.
+    pub thread: Option<u32>,
     /// Its descriptor.
     pub fd: i32,
     /// How many processes do.
     pub processes: u32,
+}
+
+impl Owner {
+    /// The descriptor table that holds it.
+    pub(super) fn table(&self) -> Table {
+        Table { pid: self.process.pid, tid: self.thread }
+    }
+
+    /// Takes hold of whoever has the descriptor.
+    ///
+    /// # Errors
+    /// [`Why::SocketGone`] when it has exited; [`Why::NotOnThisKernel`] before Linux 5.3, and for a
+    /// [thread](Self::thread) before 6.9.
+    pub fn open(&self) -> Result<foreign::Process, Why> {
+        foreign::Process::of_table(self.table())
+    }
 }
 
 /// A connection, or a listener.

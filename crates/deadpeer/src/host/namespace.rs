@@ -1,6 +1,5 @@
-//! The network namespaces of this host.
+//! A network namespace of this host.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 
 use deadpeer_core::Platform;
 use deadpeer_os::linux::namespace::NetworkNamespace;
-use deadpeer_os::linux::{process, sysctl};
+use deadpeer_os::linux::sysctl;
 
 /// A network namespace that can be looked into.
 #[derive(Debug)]
@@ -31,35 +30,13 @@ impl Namespace {
         Ok(Arc::new(Self { inode, name: name_of(inode), foreign: None, platform: sysctl::platform() }))
     }
 
-    /// Every one that a visible process is in, ours first; and how many of them could not be entered.
-    /// Entering one takes CAP_SYS_ADMIN.
-    ///
-    /// # Errors
-    /// When /proc is not mounted.
-    pub fn all() -> io::Result<(Vec<Arc<Self>>, usize)> {
-        let current = Self::current()?;
-        let mut members = BTreeMap::new();
-        for pid in process::all()? {
-            if let Some(inode) = process::network_namespace(pid) {
-                members.entry(inode).or_insert(pid);
-            }
+    /// The one that the file at `path` leads to, if it still is the one of that inode number. Entering it takes
+    /// CAP_SYS_ADMIN.
+    pub(super) fn at(inode: u64, path: &Path) -> io::Result<Self> {
+        let handle = NetworkNamespace::at(path)?;
+        if handle.inode()? != inode {
+            return Err(io::ErrorKind::NotFound.into());
         }
-        members.remove(&current.inode);
-        let mut all = vec![current];
-        let mut refused = 0;
-        for (inode, pid) in members {
-            match Self::of(inode, pid) {
-                Ok(namespace) => all.push(Arc::new(namespace)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {} // the process has exited
-                Err(_) => refused += 1,
-            }
-        }
-        Ok((all, refused))
-    }
-
-    fn of(inode: u64, pid: u32) -> io::Result<Self> {
-        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-        let handle = NetworkNamespace::of_process(pid.ok_or(io::ErrorKind::NotFound)?)?;
         let platform = handle.run(|| Ok(sysctl::platform()))?;
         Ok(Self { inode, name: name_of(inode), foreign: Some(handle), platform })
     }
@@ -88,8 +65,11 @@ impl Namespace {
     }
 }
 
+/// Where ip-netns(8) keeps them.
+pub(super) const NAMES: &str = "/run/netns";
+
 fn name_of(inode: u64) -> Option<String> {
-    let entries = fs::read_dir(Path::new("/run/netns")).ok()?;
+    let entries = fs::read_dir(NAMES).ok()?;
     entries
         .flatten()
         .find(|entry| fs::metadata(entry.path()).is_ok_and(|metadata| metadata.ino() == inode))

@@ -10,8 +10,9 @@ use deadpeer_core::{Answer, Asked, Known, Span, TcpState, Why};
 
 use super::ask;
 use super::connection::Connection;
+use super::locks::Locks;
 use super::pace::Pace;
-use super::scan::{Scan, ScanError, only_one_asks};
+use super::scan::{Scan, ScanError};
 
 /// Connections whose peers are asked in rounds, one question each.
 ///
@@ -89,7 +90,10 @@ impl Ping {
     pub fn round(&mut self, cancel: &AtomicBool, tell: &mut dyn FnMut(&Connection)) -> Result<(), ScanError> {
         let pace = Pace::default().timeout(self.interval).one_try();
         thread::sleep(self.not_before.saturating_duration_since(Instant::now()));
-        let _locks = only_one_asks(&self.connections, cancel)?;
+        let locks = Locks::take(&self.connections, cancel);
+        if !locks.busy().is_empty() {
+            return Err(ScanError::Busy);
+        }
         for connection in &mut self.connections {
             connection.row.facts.asked = None;
             if connection.row.facts.state != TcpState::Established {

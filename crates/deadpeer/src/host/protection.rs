@@ -4,9 +4,10 @@ use std::sync::Mutex;
 use std::thread;
 
 use deadpeer_core::{Known, Protection, TcpState, Why};
+use deadpeer_os::linux::descriptors::Table;
 use deadpeer_os::linux::{foreign, settings};
 
-use super::connection::Connection;
+use super::connection::{Connection, Owner};
 
 /// Sockets of one process are read in runs of this many: few enough to share a large process, many enough
 /// that taking hold of the process costs nothing.
@@ -19,7 +20,7 @@ pub(super) fn fill(connections: &mut [Connection], workers: usize) {
         .iter_mut()
         .filter(|connection| connection.protection.keepalive.why() == Some(Why::NotAsked))
         .collect();
-    wanted.sort_by_key(|connection| owner_pid(connection));
+    wanted.sort_by_key(|connection| table(connection));
     let runs = Mutex::new(wanted.chunks_mut(RUN));
     let work = || {
         loop {
@@ -37,20 +38,20 @@ pub(super) fn fill(connections: &mut [Connection], workers: usize) {
     });
 }
 
-fn owner_pid(connection: &Connection) -> Option<u32> {
-    connection.owner.as_ref().value().map(|owner| owner.process.pid)
+fn table(connection: &Connection) -> Option<Table> {
+    connection.owner.as_ref().value().map(Owner::table)
 }
 
 fn read_run(run: &mut [&mut Connection]) {
-    let mut held: Option<(u32, Result<foreign::Process, Why>)> = None;
+    let mut held: Option<(Table, Result<foreign::Process, Why>)> = None;
     for connection in run {
         let connection = &mut **connection;
         let read = match &connection.owner {
             Known::Not(why) => Err(*why),
             Known::Is(owner) => {
-                let pid = owner.process.pid;
-                if held.as_ref().is_none_or(|(known, _)| *known != pid) {
-                    held = Some((pid, foreign::Process::open(pid)));
+                let table = owner.table();
+                if held.as_ref().is_none_or(|(known, _)| *known != table) {
+                    held = Some((table, owner.open()));
                 }
                 match &held {
                     Some((_, Ok(process))) => process
@@ -71,7 +72,7 @@ fn read_run(run: &mut [&mut Connection]) {
         row.facts.keepalive_interval = connection.protection.active_keepalive().map(|on| on.interval());
         row.facts.rto_max = match connection.protection.rto_max {
             Known::Is(Some(ceiling)) => Some(ceiling),
-            _ => Some(connection.namespace.platform().rto_max),
+            _ => connection.namespace.platform().rto_max.value(),
         };
     }
 }

@@ -1,16 +1,13 @@
 //! A scan: list, complete, ask, judge, sort.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpeer_core::{Rules, TcpState, Verdict, judge};
-use deadpeer_os::linux::lock::Lock;
 
 use super::States;
 use super::ask;
@@ -18,7 +15,8 @@ use super::census::{Census, CensusError, SockDiag, Taken, Want};
 use super::connection::{Connection, Finding};
 use super::filter::Filter;
 use super::listeners;
-use super::namespace::Namespace;
+use super::locks::Locks;
+use super::namespaces::{Namespaces, Unseen};
 use super::owners::Walk;
 use super::pace::Pace;
 use super::path::{self, Seen};
@@ -61,8 +59,10 @@ pub struct Report {
     rules: Rules,
     /// Whether the kernel's list stayed torn: it changed whenever it was taken.
     pub torn: bool,
-    /// Network namespaces that could not be entered.
-    pub namespaces_refused: usize,
+    /// What was in the way of finding all network namespaces, where all were wanted.
+    pub unseen: Vec<Unseen>,
+    /// Network namespaces in which nobody was asked, since another run was asking there: their inode numbers.
+    pub busy: Vec<u64>,
     /// Whether the scan was cancelled before all peers were asked.
     pub interrupted: bool,
 }
@@ -135,7 +135,8 @@ impl<'s> Scan<'s> {
         Self { census: Box::new(census), ..self }
     }
 
-    /// Looks into every network namespace of the host's processes (CAP_SYS_ADMIN).
+    /// Looks into every network namespace that a process of the host is in or holds a descriptor of, or that is
+    /// mounted (CAP_SYS_ADMIN).
     pub fn all_namespaces(self, yes: bool) -> Self {
         Self { all_namespaces: yes, ..self }
     }
@@ -174,13 +175,13 @@ impl<'s> Scan<'s> {
     /// Runs the scan.
     ///
     /// # Errors
-    /// [`ScanError`] when there is no list, or another run is asking.
+    /// [`ScanError`] when there is no list.
     pub fn run(mut self) -> Result<Report, ScanError> {
-        let (namespaces, namespaces_refused) = match self.all_namespaces {
-            true => Namespace::all().map_err(ScanError::Proc)?,
-            false => (vec![Namespace::current().map_err(ScanError::Proc)?], 0),
+        let namespaces = match self.all_namespaces {
+            true => Namespaces::all(),
+            false => Namespaces::current(),
         };
-        let Taken { mut connections, torn } = self.take(&namespaces)?;
+        let (Taken { mut connections, torn }, unseen) = self.take(namespaces.map_err(ScanError::Proc)?)?;
         let mut seen = Seen::listed_now();
         listeners::fill(&mut connections);
         // Whoever asks for states by name gets listeners if that is one of them.
@@ -193,9 +194,11 @@ impl<'s> Scan<'s> {
             false => protection::skip(&mut connections),
         }
         let cancel = self.cancel.unwrap_or(&NEVER);
-        let mut locks = Vec::new();
+        let mut locks = None;
+        let mut busy = Vec::new();
         if let Some(pace) = self.probe {
-            locks = only_one_asks(&connections, cancel)?;
+            let taken = Locks::take(&connections, cancel);
+            let free = taken.part(&mut connections);
             let mut silent = |_, _| ();
             let progress = self.progress.take().unwrap_or(&mut silent);
             let (each, filter, rules) = (&mut self.each, &self.filter, &self.rules);
@@ -210,17 +213,19 @@ impl<'s> Scan<'s> {
                     }
                 }
             };
-            ask::ask(&mut connections, pace, cancel, progress, &mut tell, &mut ask::Earlier::new());
+            ask::ask(free, pace, cancel, progress, &mut tell, &mut ask::Earlier::new());
+            busy = taken.busy();
+            locks = Some(taken);
         }
         path::fill(&mut connections, &seen, self.probe.map(|_| cancel));
         drop(locks);
         let interrupted = cancel.load(Ordering::Relaxed);
         let Self { filter, rules, .. } = self;
-        Ok(Report { connections, filter, rules, torn, namespaces_refused, interrupted })
+        Ok(Report { connections, filter, rules, torn, unseen, busy, interrupted })
     }
 
     /// The list, with owners. The walk through the processes runs beside the dump.
-    fn take(&self, namespaces: &[Arc<Namespace>]) -> Result<Taken, ScanError> {
+    fn take(&self, mut namespaces: Namespaces) -> Result<(Taken, Vec<Unseen>), ScanError> {
         let want = Want {
             states: match self.filter.states() {
                 // A filter never changes a verdict: a listener is judged by the connections that wait in its queue.
@@ -233,49 +238,52 @@ impl<'s> Scan<'s> {
             },
         };
         let workers = shares::workers();
-        let (taken, walk) = thread::scope(|scope| {
+        let mut all = Taken { connections: Vec::new(), torn: false };
+        let walk = thread::scope(|scope| {
             let walk = scope.spawn(move || Walk::all(workers));
-            let mut all = Taken { connections: Vec::new(), torn: false };
-            for namespace in namespaces {
-                let taken = self.census.take(namespace, want)?;
-                all.torn |= taken.torn;
-                match all.connections.is_empty() {
-                    true => all.connections = taken.connections,
-                    false => all.connections.extend(taken.connections),
-                }
-            }
-            Ok((all, walk.join()))
-        })
-        .map_err(ScanError::Census)?;
-        let mut taken: Taken = taken;
-        if let Ok(walk) = walk {
-            walk.fill(&mut taken.connections);
+            self.take_from(&mut namespaces, 0, want, &mut all).map(|()| walk.join())
+        });
+        let walk = walk?.unwrap_or_default();
+        if self.all_namespaces {
+            let new = namespaces.add(walk.namespaces());
+            self.take_from(&mut namespaces, new, want, &mut all)?;
         }
-        Ok(taken)
+        let unseen = match self.all_namespaces {
+            true => namespaces.unseen(walk.unreadable()),
+            false => Vec::new(),
+        };
+        walk.fill(&mut all.connections, workers);
+        Ok((all, unseen))
+    }
+
+    /// Appends the lists of the namespaces from the one at `first` on.
+    fn take_from(
+        &self,
+        namespaces: &mut Namespaces,
+        first: usize,
+        want: Want,
+        all: &mut Taken,
+    ) -> Result<(), ScanError> {
+        for at in first..namespaces.found().len() {
+            let taken = match self.census.take(&namespaces.found()[at], want) {
+                Ok(taken) => taken,
+                Err(CensusError::Namespace(_)) if at > 0 => {
+                    namespaces.refuse();
+                    continue;
+                }
+                Err(error) => return Err(ScanError::Census(error)),
+            };
+            all.torn |= taken.torn;
+            match all.connections.is_empty() {
+                true => all.connections = taken.connections,
+                false => all.connections.extend(taken.connections),
+            }
+        }
+        Ok(())
     }
 }
 
 static NEVER: AtomicBool = AtomicBool::new(false);
-
-/// Two runs at once could take each other's passing changes (SO_REUSEADDR) for the owners' own: one lock in each
-/// network namespace where somebody is to be asked, always taken in the same order.
-pub(super) fn only_one_asks(connections: &[Connection], cancel: &AtomicBool) -> Result<Vec<Lock>, ScanError> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    let deadline = Instant::now() + PATIENCE;
-    let namespaces: BTreeMap<_, _> =
-        connections.iter().map(|connection| (connection.namespace.inode(), &connection.namespace)).collect();
-    let take = |namespace: &Namespace| loop {
-        match namespace.run(|| Lock::take("deadpeer-ask")) {
-            Ok(Some(lock)) => return Ok(lock),
-            Ok(None) if Instant::now() >= deadline || cancel.load(Ordering::Relaxed) => {
-                return Err(ScanError::Busy);
-            }
-            Ok(None) => thread::sleep(Duration::from_millis(20)),
-            Err(error) => return Err(ScanError::Lock(error)),
-        }
-    };
-    namespaces.into_values().map(|namespace| take(namespace)).collect()
-}
 
 /// Why a scan found nothing.
 #[derive(Debug)]
@@ -285,10 +293,8 @@ pub enum ScanError {
     Census(CensusError),
     /// /proc can't be read.
     Proc(io::Error),
-    /// Another run is asking the peers of this host.
+    /// Another run is asking the same peers.
     Busy,
-    /// The lock between runs could not be made.
-    Lock(io::Error),
 }
 
 impl fmt::Display for ScanError {
@@ -296,8 +302,10 @@ impl fmt::Display for ScanError {
         match self {
             Self::Census(error) => error.fmt(f),
             Self::Proc(error) => write!(f, "/proc can't be read ({error}): is it mounted?"),
-            Self::Busy => f.write_str("another deadpeer is asking the peers of this host: try again later"),
-            Self::Lock(error) => write!(f, "the lock between runs can't be taken: {error}"),
+            Self::Busy => f.write_str(
+                "another deadpeer is asking in one of these connections' network namespaces: try again when \
+                 it has ended",
+            ),
         }
     }
 }
@@ -306,7 +314,7 @@ impl std::error::Error for ScanError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Census(error) => Some(error),
-            Self::Proc(error) | Self::Lock(error) => Some(error),
+            Self::Proc(error) => Some(error),
             Self::Busy => None,
         }
     }

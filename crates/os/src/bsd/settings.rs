@@ -29,7 +29,7 @@ pub fn apply(sock: BorrowedFd<'_>, settings: &Settings) -> Result<Applied, Error
     let mut gaps = Vec::new();
     if let Set::To(ceiling) = settings.rto_max {
         let error = io::Error::new(io::ErrorKind::Unsupported, "this system has no such option");
-        gaps.push(Gap::refused("TCP_RTO_MAX_MS", ceiling, error));
+        gaps.push(Gap::refused("TCP_RTO_MAX_MS", Amount::Time(ceiling), error));
     }
     OPTIONS.apply(sock, settings, gaps, read)
 }

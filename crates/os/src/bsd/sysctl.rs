@@ -5,23 +5,28 @@ use std::mem::size_of;
 use std::ptr::null_mut;
 use std::time::Duration;
 
-use deadpeer_core::{Connecting, Keepalive, Platform};
+use deadpeer_core::{Connecting, KeepaliveDefaults, Known, Platform, Why};
 
-/// Reads this system's defaults. What can't be read keeps the system's own.
+/// Reads this system's defaults.
 pub fn platform() -> Platform {
     #[cfg(target_os = "macos")]
     let mut platform = Platform::macos();
     #[cfg(target_os = "freebsd")]
     let mut platform = Platform::freebsd();
-    let default = platform.keepalive;
     // Milliseconds on both.
-    let time = |name, default| read(name).map_or(default, |ms| Duration::from_millis(ms.into()));
-    platform.keepalive = Keepalive::new(
-        time(c"net.inet.tcp.keepidle", default.idle()),
-        time(c"net.inet.tcp.keepintvl", default.interval()),
-        read(c"net.inet.tcp.keepcnt").and_then(|n| u8::try_from(n).ok()).unwrap_or(default.probes()),
-    )
-    .unwrap_or(default);
+    let time = |name| {
+        let milliseconds = read(name).map(u64::from).map(Duration::from_millis);
+        milliseconds.map_or(Known::Not(Why::UnreadableDefault), Known::Is)
+    };
+    platform.keepalive = KeepaliveDefaults {
+        idle: time(c"net.inet.tcp.keepidle"),
+        interval: time(c"net.inet.tcp.keepintvl"),
+        probes: match read(c"net.inet.tcp.keepcnt").map(u8::try_from) {
+            Some(Ok(probes)) => Known::Is(probes),
+            Some(Err(_)) => Known::Not(Why::OutOfRange),
+            None => Known::Not(Why::UnreadableDefault),
+        },
+    };
     if let Some(least) = read(c"net.inet.tcp.keepinit").map(|ms| Duration::from_millis(ms.into())) {
         platform.connecting = Connecting::Within { least, most: least + Duration::from_secs(10) };
     }

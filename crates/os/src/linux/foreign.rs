@@ -9,17 +9,23 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use deadpeer_core::Why;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::ipproto;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
+use super::descriptors::Table;
 use super::diag::Cookie;
 
 /// A process, held by a pidfd so that its number can't come to mean another one.
 #[derive(Clone, Debug)]
 pub struct Process {
+    /// Of the process, or of the thread whose table holds the socket.
     pidfd: Arc<OwnedFd>,
 }
+
+/// `PIDFD_THREAD` in linux/pidfd.h, Linux 6.9.
+const OF_A_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(OFlags::EXCL.bits());
 
 impl Process {
     /// Takes hold of process `pid`.
@@ -27,9 +33,26 @@ impl Process {
     /// # Errors
     /// [`Why::SocketGone`] when it has exited, [`Why::NotOnThisKernel`] before Linux 5.3.
     pub fn open(pid: u32) -> Result<Self, Why> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Why::SocketGone)?;
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(reason)?;
-        Ok(Self { pidfd: Arc::new(pidfd) })
+        Self::hold(pid, PidfdFlags::empty()).map_err(reason)
+    }
+
+    /// Takes hold of a descriptor table: of a process, or of a thread that has its own or that has outlived its
+    /// leader, whose pidfd gives nothing then.
+    ///
+    /// # Errors
+    /// As [`Process::open`]; of a thread [`Why::NotOnThisKernel`] before Linux 6.9.
+    #[doc(alias = "PIDFD_THREAD")]
+    pub fn of_table(table: Table) -> Result<Self, Why> {
+        let Some(tid) = table.tid else { return Self::open(table.pid) };
+        Self::hold(tid, OF_A_THREAD).map_err(|errno| match errno {
+            Errno::INVAL => Why::NotOnThisKernel,
+            other => reason(other),
+        })
+    }
+
+    fn hold(id: u32, flags: PidfdFlags) -> Result<Self, Errno> {
+        let id = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+        Ok(Self { pidfd: Arc::new(rustix::process::pidfd_open(id, flags)?) })
     }
 
     /// Duplicates descriptor `fd` of this process, and calls `act` with it if it still is the socket that

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod deaf;
+pub mod descriptors;
 pub mod diag;
 pub mod first_hop;
 pub mod foreign;

@@ -1,12 +1,14 @@
 //! Network namespaces as values, and programs that start in fresh ones (namespaces(7)).
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -26,6 +28,20 @@ impl NetworkNamespace {
     /// Of open(2) on `/proc/thread-self/ns/net`.
     pub fn current() -> io::Result<Self> {
         File::open("/proc/thread-self/ns/net").map(|file| Self(file.into()))
+    }
+
+    /// The one that a file leads to: of a process or thread, a mounted one, or a descriptor of a process.
+    ///
+    /// # Errors
+    /// Of open(2); `InvalidInput` where the file is none of a network namespace.
+    pub fn at(path: impl AsRef<Path>) -> io::Result<Self> {
+        // What is there may be anything, a FIFO that waits for its other end among it.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = rustix::fs::open(path.as_ref(), flags, Mode::empty())?;
+        match rustix::fs::fstatfs(&file)?.f_type == NSFS_MAGIC && is_network(&file) {
+            true => Ok(Self(file)),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "no network namespace")),
+        }
     }
 
     /// The one of a process.
@@ -70,6 +86,14 @@ impl NetworkNamespace {
         })
     }
 
+    /// Its inode number, as lsns(8) shows it.
+    ///
+    /// # Errors
+    /// Of fstat(2).
+    pub fn inode(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstat(&self.0)?.st_ino)
+    }
+
     /// What tells it from every other namespace that exists now.
     ///
     /// # Errors
@@ -78,6 +102,65 @@ impl NetworkNamespace {
         let stat = rustix::fs::fstat(&self.0)?;
         Ok(Identity { device: stat.st_dev, inode: stat.st_ino })
     }
+}
+
+/// linux/magic.h
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
+
+/// `NS_GET_NSTYPE` in ioctl_nsfs(2).
+fn is_network(namespace: &OwnedFd) -> bool {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the descriptor is open, and of nsfs, where this call takes no argument and touches no memory.
+    unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) == libc::CLONE_NEWNET }
+}
+
+/// A network namespace that is mounted as a file, as ip-netns(8) and container engines keep them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Its inode number.
+    pub inode: u64,
+    /// Where it is mounted.
+    pub path: PathBuf,
+}
+
+/// The network namespaces that are mounted somewhere, as this process sees the mounts.
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn mounted() -> io::Result<Vec<Mounted>> {
+    let mounts = std::fs::read("/proc/self/mountinfo")?;
+    Ok(mounts.split(|&byte| byte == b'\n').filter_map(mounted_by).collect())
+}
+
+/// Reads a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)): the root of a mount of nsfs names the namespace.
+fn mounted_by(line: &[u8]) -> Option<Mounted> {
+    let mut fields = line.split(|&byte| byte == b' ').skip(3);
+    let (root, at) = (fields.next()?, fields.next()?);
+    let inode = std::str::from_utf8(root).ok()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()?;
+    Some(Mounted { inode, path: OsString::from_vec(unescaped(at)).into() })
+}
+
+/// With blanks, tabs, newlines and backslashes for their octal escapes.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let octal =
+            after.get(..3).filter(|digits| first == b'\\' && digits.iter().all(|d| (b'0'..b'8').contains(d)));
+        match octal {
+            Some(digits) => {
+                plain.push(
+                    digits.iter().fold(0u8, |sum, digit| sum.wrapping_mul(8).wrapping_add(digit - b'0')),
+                );
+                rest = &after[3..];
+            }
+            None => {
+                plain.push(first);
+                rest = after;
+            }
+        }
+    }
+    plain
 }
 
 impl AsFd for NetworkNamespace {
@@ -165,4 +248,43 @@ fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
 fn write(path: &CStr, value: &[u8]) -> rustix::io::Result<()> {
     let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::io::write(&file, value).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounted_network_namespaces_are_told_from_everything_else() {
+        let line = b"90 60 0:4 net:[4026532178] /run/netns/a\\040b rw shared:47 - nsfs nsfs rw";
+        let found = mounted_by(line).unwrap();
+        assert_eq!((found.inode, found.path.to_str()), (4_026_532_178, Some("/run/netns/a b")));
+        let others: [&[u8]; 5] = [
+            b"90 60 0:4 mnt:[4026532178] /run/mnt rw - nsfs nsfs rw",
+            b"22 1 0:20 / /proc rw - proc proc rw",
+            b"90 60 0:4 net:[x] /run/netns/a rw - nsfs nsfs rw",
+            b"90 60 0:4",
+            b"",
+        ];
+        for other in others {
+            assert_eq!(mounted_by(other), None);
+        }
+        assert_eq!(unescaped(br"\134\011\09\"), b"\\\t\\09\\");
+    }
+
+    #[test]
+    fn only_a_network_namespaces_file_leads_to_one() {
+        assert!(NetworkNamespace::at("/proc/self/ns/net").is_ok());
+        let kind = |path: &Path| NetworkNamespace::at(path).unwrap_err().kind();
+        for other in ["/proc/self/ns/uts", "/dev/null", "/proc/self/status"] {
+            assert_eq!(kind(Path::new(other)), io::ErrorKind::InvalidInput, "{other}");
+        }
+        assert_eq!(kind(Path::new("/nowhere")), io::ErrorKind::NotFound);
+        let folder = std::env::temp_dir().join(format!("deadpeer-fifo-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let fifo = folder.join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert_eq!(kind(&fifo), io::ErrorKind::InvalidInput, "and it is not waited for");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -1,14 +1,8 @@
-//! Processes and the sockets that they hold: proc(5).
+//! Processes, as proc(5) tells of them.
 
-use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::mem::MaybeUninit;
-
-use deadpeer_core::Why;
-use rustix::fs::{CWD, Mode, OFlags, RawDir, SeekFrom};
-use rustix::io::Errno;
-use rustix::path::DecInt;
+use std::os::unix::fs::MetadataExt;
 
 /// The processes that this one can see, in no order.
 ///
@@ -17,81 +11,6 @@ use rustix::path::DecInt;
 pub fn all() -> io::Result<Vec<u32>> {
     let entries = fs::read_dir("/proc")?;
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
-}
-
-/// Calls `each` with (descriptor, inode) of every socket that process `pid` holds.
-///
-/// Descriptors are numbered from 0 with few gaps, so they are looked up one after the other; from the first
-/// longer gap on, the kernel lists what is left. That saves listing tens of thousands of names first.
-///
-/// # Errors
-/// [`Why::NoPermission`] for another user's process, [`Why::SocketGone`] when it has exited. Descriptors
-/// that close meanwhile are passed over.
-pub fn sockets(pid: u32, mut each: impl FnMut(i32, u32)) -> Result<(), Why> {
-    /// So many numbers without a descriptor in a row are a longer gap.
-    const GAP: u32 = 4;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::openat(CWD, format!("/proc/{pid}/fd"), flags, Mode::empty()).map_err(reason)?;
-    let mut look = |fd: i32, name: &CStr| -> Result<bool, Why> {
-        let mut target = [MaybeUninit::uninit(); 40];
-        match rustix::fs::readlinkat_raw(&folder, name, &mut target[..]) {
-            Ok((link, _)) => {
-                if let Some(inode) = socket_inode(link) {
-                    each(fd, inode);
-                }
-                Ok(true)
-            }
-            // Names can be listed where links can't be read: by root without CAP_SYS_PTRACE, for one.
-            Err(errno @ (Errno::ACCESS | Errno::PERM)) => Err(reason(errno)),
-            Err(_) => Ok(false),
-        }
-    };
-    let (mut next, mut missed) = (0, 0);
-    while missed < GAP {
-        let there = look(next, DecInt::new(next).as_c_str())?;
-        missed = if there { 0 } else { missed + 1 };
-        next += 1;
-    }
-    // The offset in this directory is the descriptor's number, after "." and ".." (proc_readfd_common in
-    // fs/proc/fd.c).
-    rustix::fs::seek(&folder, SeekFrom::Start(next as u64 + 2)).map_err(reason)?;
-    let mut entries = [MaybeUninit::uninit(); 16 * 1024];
-    let mut entries = RawDir::new(&folder, &mut entries);
-    while let Some(entry) = entries.next() {
-        match entry {
-            Ok(entry) => {
-                if let Some(fd) = number(entry.file_name().to_bytes()).and_then(|fd| i32::try_from(fd).ok()) {
-                    look(fd, entry.file_name())?;
-                }
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(reason(errno)),
-        }
-    }
-    Ok(())
-}
-
-fn reason(errno: Errno) -> Why {
-    match errno {
-        Errno::ACCESS | Errno::PERM => Why::NoPermission,
-        Errno::NOENT | Errno::SRCH => Why::SocketGone,
-        _ => Why::Failed,
-    }
-}
-
-/// `socket:[4242]` → 4242.
-fn socket_inode(link: &[u8]) -> Option<u32> {
-    number(link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?)
-}
-
-fn number(digits: &[u8]) -> Option<u32> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u32, |sum, &digit| {
-        let digit = digit.is_ascii_digit().then(|| u32::from(digit - b'0'))?;
-        sum.checked_mul(10)?.checked_add(digit)
-    })
 }
 
 /// The process's name (`comm`): at most 15 bytes, chosen by the process, so of control characters only
@@ -127,9 +46,88 @@ fn unit_of(table: &str) -> Option<String> {
     }
 }
 
-/// The inode number of the network namespace that the process is in.
-pub fn network_namespace(pid: u32) -> Option<u64> {
-    rustix::fs::stat(format!("/proc/{pid}/ns/net")).ok().map(|stat| stat.st_ino)
+/// The threads of a process beside its leader. It costs one call where there are none.
+pub fn other_threads(pid: u32) -> Vec<u32> {
+    let folder = format!("/proc/{pid}/task");
+    // Two links and one for each thread (`proc_task_getattr` in fs/proc/base.c).
+    if fs::metadata(&folder).is_ok_and(|metadata| metadata.nlink() <= 3) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let tids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    tids.filter(|&tid| tid != pid).collect()
+}
+
+/// The user that the process acts for (its effective user ID).
+pub fn user(pid: u32) -> Option<u32> {
+    status(&format!("/proc/{pid}/status"), "Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether the calling thread has capability number `bit` in effect (capabilities(7)).
+pub fn is_capable(bit: u32) -> bool {
+    let effective = status("/proc/thread-self/status", "CapEff:");
+    effective.and_then(|bits| u64::from_str_radix(&bits, 16).ok()).is_some_and(|bits| bits >> bit & 1 == 1)
+}
+
+/// CAP_SYS_PTRACE, for [`is_capable`].
+pub const CAP_SYS_PTRACE: u32 = 19;
+
+fn status(path: &str, field: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(value.trim().to_owned())
+}
+
+/// Whether /proc leaves out the processes of others, and this process is not exempt: `hidepid` and `gid` in
+/// proc(5).
+pub fn others_are_hidden() -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let Some(hiding) = hiding(&mounts) else { return false };
+    // In a user namespace of its own the capability does not reach beyond it.
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let everywhere = users.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    let in_group = |gid| {
+        rustix::process::getegid().as_raw() == gid
+            || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|of| of.as_raw() == gid))
+    };
+    let exempt = (everywhere && is_capable(CAP_SYS_PTRACE)) || hiding.exempt_group.is_some_and(in_group);
+    !exempt
+}
+
+/// A /proc that hides processes, and the group that sees them all the same.
+#[derive(Debug, PartialEq, Eq)]
+struct Hiding {
+    exempt_group: Option<u32>,
+}
+
+/// Reads the options of /proc from the format of /proc/PID/mountinfo. Of several mounts the last is on top.
+fn hiding(mounts: &str) -> Option<Hiding> {
+    let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/proc"))?;
+    let options = line.split_once(" - ")?.1.split(' ').nth(2)?;
+    let option = |name: &str| {
+        options.split(',').find_map(|option| option.split_once('=').filter(|(key, _)| *key == name))
+    };
+    let gid = || option("gid").and_then(|(_, gid)| gid.parse().ok());
+    match option("hidepid")?.1 {
+        "2" | "invisible" => Some(Hiding { exempt_group: Some(gid().unwrap_or(0)) }),
+        "4" | "ptraceable" => Some(Hiding { exempt_group: None }),
+        _ => None, // all are listed
+    }
+}
+
+/// Whether this process sees the host's first PID namespace, so that no process is beyond its view
+/// (pid_namespaces(7)).
+pub fn sees_all_pid_namespaces() -> bool {
+    const FIRST: u64 = 0xefff_fffc; // PID_NS_INIT_INO in include/uapi/linux/nsfs.h
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|metadata| metadata.ino() == FIRST)
+}
+
+/// The inode number of the network namespace that the thread or process is in.
+///
+/// # Errors
+/// Of stat(2) on its /proc/PID/ns/net: EACCES where we may not look into it, ENOENT when it has exited.
+pub fn network_namespace(pid: u32) -> io::Result<u64> {
+    Ok(rustix::fs::stat(format!("/proc/{pid}/ns/net"))?.st_ino)
 }
 
 #[cfg(test)]
@@ -154,29 +152,30 @@ mod tests {
     }
 
     #[test]
-    fn only_sockets_count() {
-        assert_eq!(socket_inode(b"socket:[4242]"), Some(4242));
-        for other in [&b"pipe:[4242]"[..], b"/dev/null", b"socket:[]", b"socket:[99999999999]", b""] {
-            assert_eq!(socket_inode(other), None);
-        }
+    fn a_proc_that_hides_others_says_so_in_its_options() {
+        let mounts = |options: &str| {
+            format!(
+                "22 1 0:20 / /sys rw - sysfs sysfs rw\n23 1 0:21 / /proc rw - proc proc rw\n\
+                 24 1 0:22 / /proc rw,relatime shared:5 - proc proc rw{options}\n"
+            )
+        };
+        let of = |options| hiding(&mounts(options));
+        assert_eq!(of(""), None);
+        assert_eq!(of(",hidepid=1"), None);
+        assert_eq!(of(",hidepid=noaccess"), None);
+        assert_eq!(of(",hidepid=2"), Some(Hiding { exempt_group: Some(0) }));
+        assert_eq!(of(",gid=27,hidepid=invisible"), Some(Hiding { exempt_group: Some(27) }));
+        assert_eq!(of(",gid=27,hidepid=ptraceable"), Some(Hiding { exempt_group: None }));
+        assert_eq!(hiding("garbage"), None);
     }
 
     #[test]
-    fn our_own_sockets_are_found_before_and_after_gaps() {
-        use std::os::fd::AsRawFd;
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let inode = u32::try_from(rustix::fs::fstat(&socket).unwrap().st_ino).unwrap();
-        let copies = [700, 703, 720, 900].map(|at| rustix::io::fcntl_dupfd_cloexec(&socket, at).unwrap());
-        let mut expected: Vec<_> = copies.iter().map(AsRawFd::as_raw_fd).collect();
-        expected.insert(0, socket.as_raw_fd());
-        let mut found = Vec::new();
-        sockets(std::process::id(), |fd, of| {
-            if of == inode {
-                found.push(fd);
-            }
-        })
-        .unwrap();
-        assert_eq!(found, expected);
-        assert_eq!(sockets(u32::MAX, |_, _| ()), Err(Why::SocketGone));
+    fn threads_beside_the_leader_are_listed() {
+        let thread = std::thread::spawn(move || {
+            let tid = rustix::thread::gettid().as_raw_nonzero().get();
+            assert!(other_threads(std::process::id()).contains(&u32::try_from(tid).unwrap()));
+        });
+        thread.join().unwrap();
+        assert_eq!(other_threads(u32::MAX), []);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use deadpeer_core::{Keepalive, KeepaliveSeen, Known, Protection, Set, Settings, Why};
 
 use super::sockopt::{self, Name};
-use crate::settings::{Applied, Error, Gap, differences, seconds};
+use crate::settings::{Amount, Applied, Error, Gap, differences, seconds};
 
 /// A system's options.
 pub(crate) struct Options {
@@ -24,7 +24,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Sets keepalive and the bound, then reads back; `gaps` are those that there are already.
+    /// Sets keepalive and the bound, then reads back; `gaps` are those that there are already. An option that a
+    /// TCP socket does not know, as MPTCP sockets know no bound, is a gap more, and the rest is applied.
     pub(crate) fn apply(
         &self,
         sock: BorrowedFd<'_>,
@@ -32,28 +33,68 @@ impl Options {
         mut gaps: Vec<Gap>,
         read: impl FnOnce(BorrowedFd<'_>) -> io::Result<Protection>,
     ) -> Result<Applied, Error> {
+        let mut set = |option, value, wanted| {
+            gaps.extend(self.set(sock, option, value, wanted)?);
+            Ok(())
+        };
         match settings.user_timeout {
             Set::Leave => {}
-            Set::Off => set(sock, self.bound, 0)?,
+            Set::Off => set(self.bound, 0, Amount::Time(Duration::ZERO))?,
             Set::To(bound) => {
                 let units = bound.as_nanos().div_ceil(self.bound_unit.as_nanos().max(1));
-                set(sock, self.bound, i32::try_from(units).unwrap_or(i32::MAX))?;
+                set(self.bound, i32::try_from(units).unwrap_or(i32::MAX), Amount::Time(bound))?;
             }
         }
         match settings.keepalive {
             Set::Leave => {}
-            Set::Off => set(sock, self.on, 0)?,
+            Set::Off => set(self.on, 0, Amount::Switch(false))?,
             Set::To(keepalive) => {
-                set(sock, self.idle, seconds(keepalive.idle()))?;
-                set(sock, self.interval, seconds(keepalive.interval()))?;
-                set(sock, self.probes, i32::from(keepalive.probes()))?;
-                set(sock, self.on, 1)?;
+                let (idle, interval) = (keepalive.idle(), keepalive.interval());
+                set(self.idle, seconds(idle), Amount::Time(idle))?;
+                set(self.interval, seconds(interval), Amount::Time(interval))?;
+                let probes = keepalive.probes();
+                set(self.probes, i32::from(probes), Amount::Count(probes))?;
+                set(self.on, 1, Amount::Switch(true))?;
             }
         }
         let now = read(sock).map_err(|source| Error { option: self.on.as_str(), source })?;
         let names = [self.idle, self.interval, self.probes, self.bound];
-        gaps.extend(differences(settings, &now, names.map(Name::as_str)));
+        for gap in differences(settings, &now, names.map(Name::as_str)) {
+            if gaps.iter().all(|known| known.option != gap.option) {
+                gaps.push(gap);
+            }
+        }
         Ok(Applied { now, gaps })
+    }
+
+    /// Sets one option; what a TCP socket does not know is a gap, unless it was to be off.
+    fn set(
+        &self,
+        sock: BorrowedFd<'_>,
+        option: Name,
+        value: i32,
+        wanted: Amount,
+    ) -> Result<Option<Gap>, Error> {
+        match sockopt::set(sock, option, value) {
+            Ok(()) => Ok(None),
+            Err(error) if is_not_known(&error) && self.is_tcp(sock) => {
+                Ok((value != 0).then(|| Gap::refused(option.as_str(), wanted, error)))
+            }
+            Err(source) => Err(Error { option: option.as_str(), source }),
+        }
+    }
+
+    /// Whether a socket that lacks an option is one for connections all the same: it has keepalive times, or is
+    /// an MPTCP socket, which on older kernels has none.
+    fn is_tcp(&self, sock: BorrowedFd<'_>) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::net::{ipproto, sockopt::socket_protocol};
+            if let Ok(protocol) = socket_protocol(sock) {
+                return matches!(protocol, Some(ipproto::TCP | ipproto::MPTCP));
+            }
+        }
+        sockopt::get(sock, self.idle).is_ok()
     }
 
     /// Reads keepalive and the bound.
@@ -74,14 +115,13 @@ impl Options {
             let interval = sockopt::get(sock, self.interval)?;
             let probes = sockopt::get(sock, self.probes)?;
             let seconds = |value: i32| Duration::from_secs(u64::try_from(value).unwrap_or(0));
-            Ok(u8::try_from(probes)
-                .ok()
-                .and_then(|probes| Keepalive::new(seconds(idle), seconds(interval), probes).ok()))
+            let probes = u8::try_from(probes).ok();
+            // The system's defaults may lie beyond what a socket may set for itself.
+            Ok(probes.and_then(|probes| Keepalive::in_force(seconds(idle), seconds(interval), probes).ok()))
         };
         match known(read()) {
             Known::Is(Some(values)) => Known::Is(values),
-            // The sysctls may be set beyond what a socket may say for itself.
-            Known::Is(None) => Known::Not(Why::Failed),
+            Known::Is(None) => Known::Not(Why::OutOfRange),
             Known::Not(why) => Known::Not(why),
         }
     }
@@ -93,14 +133,16 @@ pub(crate) fn time(sock: BorrowedFd<'_>, option: Name, unit: Duration) -> Known<
     known(sockopt::get(sock, option)).map(|value| on(value).map(|units| unit.saturating_mul(units)))
 }
 
-fn set(sock: BorrowedFd<'_>, option: Name, value: i32) -> Result<(), Error> {
-    sockopt::set(sock, option, value).map_err(|source| Error { option: option.as_str(), source })
+fn is_not_known(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP))
 }
 
 fn known<T>(result: io::Result<T>) -> Known<T> {
-    match result {
+    match result.map_err(|error| error.raw_os_error()) {
         Ok(value) => Known::Is(value),
-        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Known::Not(Why::NotOnThisKernel),
+        Err(Some(libc::ENOPROTOOPT)) => Known::Not(Why::NotOnThisKernel),
+        // So MPTCP refuses to read what it does not have (`mptcp_getsockopt_sol_tcp` in net/mptcp/sockopt.c).
+        Err(Some(libc::EOPNOTSUPP)) => Known::Not(Why::NotOnThisSocket),
         Err(_) => Known::Not(Why::Failed),
     }
 }

@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use deadpeer_core::{Keepalive, Platform};
+use deadpeer_core::{Known, Platform, Why};
 use windows_sys::Win32::Foundation::ERROR_SUCCESS;
 use windows_sys::Win32::System::Registry::{HKEY_LOCAL_MACHINE, RRF_RT_REG_DWORD, RegGetValueW};
 use windows_sys::core::{PCWSTR, w};
@@ -18,18 +18,13 @@ use super::sockopt;
 /// Where a socket has no `TCP_KEEPIDLE`, it is a Windows before 1709, whose ten probes are fixed.
 pub fn platform() -> Platform {
     let mut platform = if has_newer_options() { Platform::windows() } else { Platform::windows_1607() };
-    let default = platform.keepalive;
     let milliseconds =
-        |value: Option<u32>, default| value.map_or(default, |ms| Duration::from_millis(ms.into()));
+        |value: Option<u32>, default| value.map_or(default, |ms| Known::Is(Duration::from_millis(ms.into())));
     let values = values();
-    platform.keepalive = Keepalive::new(
-        milliseconds(values.idle, default.idle()),
-        milliseconds(values.interval, default.interval()),
-        default.probes(),
-    )
-    .unwrap_or(default);
-    if let Some(retries) = values.retransmissions.and_then(|retries| u8::try_from(retries).ok()) {
-        platform.retries = retries;
+    platform.keepalive.idle = milliseconds(values.idle, platform.keepalive.idle);
+    platform.keepalive.interval = milliseconds(values.interval, platform.keepalive.interval);
+    if let Some(retries) = values.retransmissions {
+        platform.retries = u8::try_from(retries).map_or(Known::Not(Why::OutOfRange), Known::Is);
     }
     platform
 }

@@ -35,7 +35,7 @@ pub fn apply(sock: BorrowedSocket<'_>, settings: &Settings) -> Result<Applied, E
     }
     if let Set::To(ceiling) = settings.rto_max {
         let error = io::Error::new(io::ErrorKind::Unsupported, "Windows has no such option");
-        gaps.push(Gap::refused("TCP_RTO_MAX_MS", ceiling, error));
+        gaps.push(Gap::refused("TCP_RTO_MAX_MS", Amount::Time(ceiling), error));
     }
     let mut accepted = None;
     match settings.keepalive {
@@ -89,7 +89,7 @@ fn set_keepalive(sock: BorrowedSocket<'_>, wanted: Keepalive) -> Result<(Keepali
 fn set_bound(sock: BorrowedSocket<'_>, bound: Duration) -> Result<Option<Gap>, Error> {
     let result = sockopt::set(sock, sockopt::TCP_MAXRT, seconds(bound));
     let refused = unless_not_known(sockopt::TCP_MAXRT, result)?;
-    Ok(refused.map(|error| Gap::refused(sockopt::TCP_MAXRT.as_str(), bound, error)))
+    Ok(refused.map(|error| Gap::refused(sockopt::TCP_MAXRT.as_str(), Amount::Time(bound), error)))
 }
 
 /// There is no documented "off", −1 being "for ever": zero is what an untouched socket shows, and what is

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use deadpeer_core::{Answer, Asked, Facts, Known, Proof, TcpState, Why};
 use deadpeer_os::linux::ask::{self, Changed};
 use deadpeer_os::linux::diag::Row;
-use deadpeer_os::linux::foreign;
 use deadpeer_os::linux::stream::readiness;
 use deadpeer_os::linux::tcp_info::{CAPACITY, TcpInfo};
 
@@ -390,7 +389,7 @@ impl<'c> Target<'c> {
 
     fn with_socket<R>(&self, act: impl FnOnce(BorrowedFd<'_>) -> R) -> Result<R, Why> {
         let Known::Is(owner) = &self.connection.owner else { return Err(Why::NoOwner) };
-        foreign::Process::open(owner.process.pid)?.with(owner.fd, self.connection.row.cookie, act)
+        owner.open()?.with(owner.fd, self.connection.row.cookie, act)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use deadpeer_core::{Hop, Known, TcpState};
 use deadpeer_os::linux::diag::Diag;
-use deadpeer_os::linux::{ask, foreign};
+use deadpeer_os::linux::ask;
 
 use super::super::census;
 use super::super::connection::Connection;
@@ -100,7 +100,7 @@ impl Recalled<'_> {
 /// Asks the peer of a connection, with CAP_NET_ADMIN only: then nothing of the socket changes.
 fn question(connection: &Connection) -> Option<u32> {
     let Known::Is(owner) = &connection.owner else { return None };
-    let process = foreign::Process::open(owner.process.pid).ok()?;
+    let process = owner.open().ok()?;
     process.with(owner.fd, connection.row.cookie, ask::window_probe).ok()?.ok()
 }
 
