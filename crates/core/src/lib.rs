@@ -62,7 +62,7 @@ mod simulation_tests;
 mod text;
 mod verdict;
 
-pub use concern::{Concern, concerns};
+pub use concern::{Concern, concerns, shortfalls};
 pub use detection::{Bound, Detection, detection};
 pub use evidence::{Evidence, Figure};
 pub use facts::{AcceptQueue, Answer, Asked, Facts, Hop, Others, Path, TcpState, Timer};

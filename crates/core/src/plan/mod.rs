@@ -12,6 +12,7 @@ use core::time::Duration;
 use crate::detection::{Bound, Detection, probes_until};
 use crate::platform::{Platform, System};
 use crate::policy::Policy;
+use crate::retransmission::Backoff;
 use crate::settings::{Keepalive, Set, Settings};
 
 pub use words::{Reason, Rounded, Warning};
@@ -98,7 +99,19 @@ pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreach
             warnings.push(Warning::UserTimeoutReplacesProbeCount { probes, effective });
         }
     }
-    if policy.slow_readers() && platform.system == System::Linux && !platform.rto_max_per_socket {
+    if let Set::To(ceiling) = settings.rto_max {
+        let given_up = |ceiling| Backoff::new(Plan::RTO, ceiling).data_given_up(platform.retries).0;
+        warnings.push(Warning::RtoCeilingLosesData { ceiling });
+        warnings.push(Warning::RtoCeilingEndsSooner {
+            after: given_up(ceiling),
+            otherwise: given_up(platform.rto_max),
+        });
+        warnings.push(Warning::RtoCeilingCongests);
+    } else if policy.accepts_rto_ceiling()
+        && policy.slow_readers()
+        && platform.system == System::Linux
+        && !platform.rto_max_per_socket
+    {
         warnings.push(Warning::NoRtoMax);
     }
     let waiting = [detection.in_flight, detection.shut_window].into_iter().filter_map(Bound::most).max();

@@ -207,12 +207,12 @@ impl Found {
             .map_or(self, |keepalive| Self { keepalive, ..self })
     }
 
-    /// For slow readers: the largest RTO ceiling that keeps the promise with data waiting, or else the smallest
+    /// For slow readers, where the policy accepts it: the largest RTO ceiling that keeps the promise with data waiting, or else the smallest
     /// that survives the outage.
     fn with_rto_ceiling(self, policy: &Policy, platform: &Platform) -> Self {
         const LEAST_SECS: u64 = 1;
         const MOST_SECS: u64 = 120;
-        if self.bound.is_some() || !platform.rto_max_per_socket {
+        if self.bound.is_some() || !platform.rto_max_per_socket || !policy.accepts_rto_ceiling() {
             return self;
         }
         let with = |ceiling| Self { rto_max: Some(ceiling), ..self };
