@@ -216,7 +216,8 @@ const KERNEL: Duration = Duration::from_secs(6);
 /// With kernel settings that keep [`KERNEL`] and spare who takes nothing.
 #[cfg(target_os = "linux")]
 fn protected() -> Config {
-    let kernel = Policy::detect(KERNEL).survive(Duration::from_secs(1)).slow_readers(true).build().unwrap();
+    let kernel = Policy::detect(KERNEL).survive(Duration::from_secs(1)).slow_readers(true);
+    let kernel = kernel.accept_rto_ceiling(true).build().unwrap();
     let mut config = config();
     config.settings = Some(kernel.plan(&Platform::linux()).unwrap().settings);
     config
