@@ -256,6 +256,18 @@ fn a_cause_that_another_reader_took_is_not_known_any_more() {
             assert_eq!(PeerLost::of(&error).unwrap().cause, Loss::Ended, "{error}");
             assert_eq!(guarded.is_lost().unwrap().cause, Loss::Ended);
         }
+        // Both sides have closed, and data waits: what ended it is known when that was read.
+        let Pair { client, mut server } = Pair::loopback().unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(server.read(&mut [0; 8]).unwrap(), 0);
+        server.write_all(b"answer").unwrap();
+        drop(server);
+        assert_eq!(cause(over_within(&client, SECOND * 5)), Some(Loss::Ended));
+        let guarded = guard(client, &policy()).unwrap();
+        assert_eq!(guarded.lost_within(SECOND * 5).unwrap().cause, Loss::Ended);
+        assert_eq!((&guarded).read(&mut [0; 8]).unwrap(), 6);
+        assert_eq!((&guarded).read(&mut [0; 8]).unwrap(), 0);
+        assert_eq!(guarded.lost_within(SECOND * 5).unwrap().cause, Loss::Closed);
         // Both sides have closed, in both orders: that is known, and no error was there.
         for client_first in [true, false] {
             let Pair { client, server } = Pair::loopback().unwrap();

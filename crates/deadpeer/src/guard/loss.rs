@@ -73,7 +73,9 @@ pub enum Loss {
     /// The attempt to connect was refused: no program accepts connections there, or a firewall says so.
     Refused,
     /// The connection has ended, not by the peer's close as far as the system tells, and the cause is not known
-    /// any more: the kernel tells it once, and another reader of the same socket has taken it.
+    /// any more: the kernel tells it once, and another reader of the same socket has taken it. While data of a
+    /// connection that is over waits to be read, Linux does not tell such an end from one in which both sides have
+    /// closed; ask again when it was read.
     Ended,
 }
 

@@ -14,8 +14,8 @@ use super::loss::{Loss, Mechanism, PeerLost};
 /// One decision for all threads that use a stream.
 ///
 /// Errors are taken with SO_ERROR only under the lock, and remembered before it is let go. A read or a write
-/// takes an error without the lock, and remembers it a moment later. Whoever finds a connection that has ended
-/// without FIN and without an error therefore waits for that moment.
+/// takes an error without the lock, and remembers it a moment later. A call that finds a connection ended without
+/// FIN and without an error therefore waits for that moment.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// The loss whose error was taken first.
