@@ -50,7 +50,16 @@ class Sockets(unittest.TestCase):
         self.assertTrue(10 < applied.idle.least <= applied.idle.most <= 30, applied)
 
     def test_goals_reach_the_socket(self):
-        self.assertEqual(deadpeer.apply(self.client, detect=30, slow_readers=True).user_timeout, 0)
+        with self.assertRaisesRegex(deadpeer.PolicyError, "With data in flight, a death is noticed only after"):
+            deadpeer.apply(self.client, detect=30, slow_readers=True)
+        applied = deadpeer.apply(self.client, detect=30, slow_readers=True, best_effort=True)
+        self.assertEqual(applied.user_timeout, 0)
+        self.assertGreater(applied.in_flight.least, 600)
+        if os.path.exists("/proc/sys/net/ipv4/tcp_rto_max_ms"):
+            applied = deadpeer.apply(self.client, detect=30, slow_readers=True, accept_rto_ceiling=True)
+            self.assertEqual((applied.rto_max, applied.in_flight.most <= 30), (1, True))
+            deadpeer.before_close(self.client)
+            self.assertEqual(self.client.getsockopt(socket.IPPROTO_TCP, 44), 120_000)
         self.assertLess(deadpeer.apply(self.client, 600, 20, mapping_timeout=60).keepalive_idle, 60)
         with self.assertRaisesRegex(deadpeer.PolicyError, "B/day is not enough"):
             deadpeer.apply(self.client, detect=30, bytes_per_day=10)
@@ -116,6 +125,22 @@ class Sockets(unittest.TestCase):
         timer.start()
         self.assertEqual(deadpeer.lost(self.client, None).cause, "closed")
         timer.join()
+
+
+    def test_over_waits_for_more_than_a_half_close(self):
+        self.client.shutdown(socket.SHUT_WR)
+        self.assertEqual(deadpeer.lost(self.server, 5).cause, "closed")
+        self.assertIsNone(deadpeer.over(self.server, 0.1))
+        self.client.close()
+        self.server.sendall(b"answer")  # nobody reads it: RST
+        self.assertEqual(deadpeer.over(self.server, 5).cause, "reset")
+
+    def test_a_cause_that_was_read_is_not_known_any_more(self):
+        reset(self.server)
+        with self.assertRaises(ConnectionResetError):
+            self.client.recv(1)
+        self.assertEqual(deadpeer.lost(self.client, 5).cause, "ended")
+        self.assertEqual(deadpeer.lost(socket.socket(), 5).cause, "never-connected")
 
 
 class Asyncio(unittest.IsolatedAsyncioTestCase):

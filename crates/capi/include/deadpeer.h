@@ -52,7 +52,8 @@ typedef int deadpeer_socket_t;
 typedef enum deadpeer_loss {
   // The connection has not ended as far as this system knows.
   DEADPEER_LOSS_NONE = 0,
-  // The peer closed the connection (FIN).
+  // The peer closed its sending side (FIN): it sends nothing more. Whether it still reads can't be told until
+  // something is sent to it.
   DEADPEER_LOSS_CLOSED = 1,
   // It answered with a reset (RST): killed, rebooted, or it closed with our data unread.
   DEADPEER_LOSS_RESET = 2,
@@ -70,6 +71,13 @@ typedef enum deadpeer_loss {
   DEADPEER_LOSS_HEARTBEAT_MISSED = 8,
   // Its heartbeats stopped, and its kernel goes on answering: the application hangs.
   DEADPEER_LOSS_HUNG = 9,
+  // There is no connection, and there never was one: nobody answered the attempt in time, or none was made.
+  DEADPEER_LOSS_NEVER_CONNECTED = 10,
+  // The attempt to connect was refused: no program accepts connections there, or a firewall says so.
+  DEADPEER_LOSS_REFUSED = 11,
+  // The connection has ended, not by the peer's close as far as the system tells, and the cause is not known
+  // any more: another reader of the same socket has taken it.
+  DEADPEER_LOSS_ENDED = 12,
   // Something that this version has no number for: see the text.
   DEADPEER_LOSS_OTHER = 99,
 } deadpeer_loss;
@@ -94,6 +102,8 @@ typedef enum deadpeer_mechanism {
   DEADPEER_MECHANISM_HEARTBEAT = 7,
   // Somebody on this host.
   DEADPEER_MECHANISM_LOCAL = 8,
+  // It is not known who.
+  DEADPEER_MECHANISM_UNKNOWN = 9,
   // Something that this version has no number for: see the text.
   DEADPEER_MECHANISM_OTHER = 99,
 } deadpeer_mechanism;
@@ -232,8 +242,19 @@ typedef struct deadpeer_goals {
   uint64_t mapping_timeout_ms;
   // Upper bound for probes and their answers on an idle connection, bytes of IP packets; 0: none.
   uint64_t bytes_per_day;
-  // Not 0: the peer may keep its window shut for long and must live. This forbids a user timeout.
+  // Not 0: the peer may keep its window shut for long and must live. This forbids a user timeout, so on Linux
+  // nothing but `accept_rto_ceiling` bounds data in flight.
   int slow_readers;
+  // Not read: where the first version of this structure ended, a program may have anything.
+  int reserved;
+  // Not 0: a socket may get an RTO ceiling (TCP_RTO_MAX_MS, Linux 6.15), which bounds data in flight and spares
+  // slow readers. Data that was written before close() is then lost in an outage of a few seconds, or while
+  // the peer reads nothing, unless you call `deadpeer_before_close`; shorter outages end connections; and
+  // a congested link sees more retransmissions.
+  int accept_rto_ceiling;
+  // Not 0: where the system can't keep `detect_ms` in every state, `deadpeer_apply` does what it can, and what
+  // falls short is no error.
+  int best_effort;
 } deadpeer_goals;
 
 // A range of times.
@@ -403,22 +424,49 @@ int deadpeer_policy_free(struct deadpeer_policy *policy);
 // Sockets that a listener accepts later inherit the settings from it on Linux; those that it has accepted
 // already do not. `applied` may be NULL where only the number of gaps matters.
 //
-// Returns the number of gaps: 0 when the system took all of it. Negative: nothing can keep this policy here
-// (`DEADPEER_STATUS_UNREACHABLE`), or the socket takes no such settings (`DEADPEER_STATUS_SYSTEM`).
+// Returns the number of gaps: 0 when the system took all of it. Negative: nothing can keep this policy here, or
+// what the socket has now keeps less than the policy wants (`DEADPEER_STATUS_UNREACHABLE`: the settings stay, and
+// `applied` is filled in); or the socket takes no such settings (`DEADPEER_STATUS_SYSTEM`). With
+// `deadpeer_goals.best_effort` what falls short is no error: `applied` says what the socket keeps.
 //
 // Safety: `socket` is not closed meanwhile; `applied` is null or points to a structure whose `size` is right.
 int deadpeer_apply(deadpeer_socket_t socket,
                    const struct deadpeer_policy *policy,
                    struct deadpeer_applied *applied);
 
+// Puts a socket's RTO ceiling (TCP_RTO_MAX_MS) back to Linux' longest, 120 s. Call it before you close a socket
+// whose policy has `accept_rto_ceiling`: else what was written before the close may be lost. A socket without a
+// ceiling of its own is left alone.
+//
+// Returns 0, or `DEADPEER_STATUS_SYSTEM` for what is no TCP socket.
+//
+// Safety: `socket` is not closed meanwhile.
+int deadpeer_before_close(deadpeer_socket_t socket);
+
 // Waits up to `timeout_ms` milliseconds for the system to know that the peer is gone or has closed. Data
 // that comes neither ends the wait nor is read. 0 does not wait, negative waits for ever.
 //
+// A client that has closed its sending side after its request, and waits for the answer, counts as closed: see
+// `deadpeer_over`.
+//
 // Returns 1 with `lost` filled in, or 0 when nothing is known within that time. `lost` may be NULL. A
-// pending error is taken from the socket and told in `lost`: keep it.
+// pending error is taken from the socket and told in `lost`: keep it. Negative: this is no TCP connection
+// (`DEADPEER_STATUS_SYSTEM`).
 //
 // Safety: `socket` is not closed meanwhile; `lost` is null or points to a structure whose `size` is right.
 int deadpeer_lost(deadpeer_socket_t socket,
+                  int64_t timeout_ms,
+                  struct deadpeer_peer_lost *lost);
+
+// Waits up to `timeout_ms` milliseconds for the system to know that the connection is over: reset, timed out, or
+// closed by both sides. Neither data nor the peer's FIN ends the wait. Else as `deadpeer_lost`.
+//
+// This is the wait for work that is given up when nobody wants its result any more. A client that has closed its
+// sending side gets its answer. One that has closed both directions looks the same until something is sent to it.
+// Windows does not tell that this side has closed, too: there, only an error ends the wait.
+//
+// Safety: As `deadpeer_lost`.
+int deadpeer_over(deadpeer_socket_t socket,
                   int64_t timeout_ms,
                   struct deadpeer_peer_lost *lost);
 

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int};
 use std::time::Duration;
 
-use library::{Amount, Applied, ApplyError, Gap, Plan, apply, detection, platform};
+use library::{Amount, Applied, ApplyError, Gap, Plan, apply, before_close, detection, platform};
 
 use crate::error::{Error, status};
 use crate::plain::{Out, deadpeer_range, millis, plain, text};
@@ -61,8 +61,10 @@ plain!(deadpeer_applied, ends with gaps: [deadpeer_gap; DEADPEER_GAPS]);
 /// Sockets that a listener accepts later inherit the settings from it on Linux; those that it has accepted
 /// already do not. `applied` may be NULL where only the number of gaps matters.
 ///
-/// Returns the number of gaps: 0 when the system took all of it. Negative: nothing can keep this policy here
-/// (`DEADPEER_STATUS_UNREACHABLE`), or the socket takes no such settings (`DEADPEER_STATUS_SYSTEM`).
+/// Returns the number of gaps: 0 when the system took all of it. Negative: nothing can keep this policy here, or
+/// what the socket has now keeps less than the policy wants (`DEADPEER_STATUS_UNREACHABLE`: the settings stay, and
+/// `applied` is filled in); or the socket takes no such settings (`DEADPEER_STATUS_SYSTEM`). With
+/// `deadpeer_goals.best_effort` what falls short is no error: `applied` says what the socket keeps.
 ///
 /// # Safety
 /// `socket` is not closed meanwhile; `applied` is null or points to a structure whose `size` is right.
@@ -76,14 +78,42 @@ pub unsafe extern "C" fn deadpeer_apply(
         // SAFETY: as the caller promises.
         let (socket, out) = unsafe { (borrow(socket)?, Out::optional(applied)?) };
         let policy = POLICIES.with(policy, |policy| Ok(policy.clone()))?;
-        let applied = apply(&socket, &policy).map_err(|error| match error {
-            ApplyError::Socket(ref failed) => Error::system(&error, &failed.source),
-            error => Error::unreachable(error),
-        })?;
+        let (applied, error) = match apply(&socket, &policy) {
+            Ok(applied) => (applied, None),
+            Err(ApplyError::Shortfall(shortfall)) => {
+                let error = Error::unreachable(&shortfall);
+                (shortfall.applied, Some(error))
+            }
+            Err(ref error @ ApplyError::Socket(ref failed)) => {
+                return Err(Error::system(error, &failed.source));
+            }
+            Err(error) => return Err(Error::unreachable(error)),
+        };
         if let Some(out) = out {
             out.fill(told(&applied));
         }
-        Ok(c_int::try_from(applied.gaps.len()).unwrap_or(c_int::MAX))
+        error.map_or(Ok(c_int::try_from(applied.gaps.len()).unwrap_or(c_int::MAX)), Err)
+    })
+}
+
+/// Puts a socket's RTO ceiling (TCP_RTO_MAX_MS) back to Linux' longest, 120 s. Call it before you close a socket
+/// whose policy has `accept_rto_ceiling`: else what was written before the close may be lost. A socket without a
+/// ceiling of its own is left alone.
+///
+/// Returns 0, or `DEADPEER_STATUS_SYSTEM` for what is no TCP socket.
+///
+/// # Safety
+/// `socket` is not closed meanwhile.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn deadpeer_before_close(socket: deadpeer_socket_t) -> c_int {
+    status(|| {
+        // SAFETY: as the caller promises.
+        let socket = unsafe { borrow(socket)? };
+        let put_back = before_close(&socket);
+        put_back.map_err(|error| {
+            Error::system(format_args!("TCP_RTO_MAX_MS can't be put back on this socket: {error}"), &error)
+        })?;
+        Ok(0)
     })
 }
 

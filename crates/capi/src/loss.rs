@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 use std::io;
 use std::time::Duration;
 
-use library::{Loss, Mechanism, PeerLost, lost_within};
+use library::{BorrowedSock, Loss, Mechanism, PeerLost, lost_within, over_within};
 
 use crate::error::{Error, status};
 use crate::plain::{DEADPEER_UNKNOWN, Out, known_millis, plain, text};
@@ -16,7 +16,8 @@ use crate::socket::{borrow, deadpeer_socket_t};
 pub enum deadpeer_loss {
     /// The connection has not ended as far as this system knows.
     None = 0,
-    /// The peer closed the connection (FIN).
+    /// The peer closed its sending side (FIN): it sends nothing more. Whether it still reads can't be told until
+    /// something is sent to it.
     Closed = 1,
     /// It answered with a reset (RST): killed, rebooted, or it closed with our data unread.
     Reset = 2,
@@ -34,6 +35,13 @@ pub enum deadpeer_loss {
     HeartbeatMissed = 8,
     /// Its heartbeats stopped, and its kernel goes on answering: the application hangs.
     Hung = 9,
+    /// There is no connection, and there never was one: nobody answered the attempt in time, or none was made.
+    NeverConnected = 10,
+    /// The attempt to connect was refused: no program accepts connections there, or a firewall says so.
+    Refused = 11,
+    /// The connection has ended, not by the peer's close as far as the system tells, and the cause is not known
+    /// any more: another reader of the same socket has taken it.
+    Ended = 12,
     /// Something that this version has no number for: see the text.
     Other = 99,
 }
@@ -60,6 +68,8 @@ pub enum deadpeer_mechanism {
     Heartbeat = 7,
     /// Somebody on this host.
     Local = 8,
+    /// It is not known who.
+    Unknown = 9,
     /// Something that this version has no number for: see the text.
     Other = 99,
 }
@@ -96,8 +106,12 @@ plain!(deadpeer_peer_lost, ends with text: [c_char; 192]);
 /// Waits up to `timeout_ms` milliseconds for the system to know that the peer is gone or has closed. Data
 /// that comes neither ends the wait nor is read. 0 does not wait, negative waits for ever.
 ///
+/// A client that has closed its sending side after its request, and waits for the answer, counts as closed: see
+/// `deadpeer_over`.
+///
 /// Returns 1 with `lost` filled in, or 0 when nothing is known within that time. `lost` may be NULL. A
-/// pending error is taken from the socket and told in `lost`: keep it.
+/// pending error is taken from the socket and told in `lost`: keep it. Negative: this is no TCP connection
+/// (`DEADPEER_STATUS_SYSTEM`).
 ///
 /// # Safety
 /// `socket` is not closed meanwhile; `lost` is null or points to a structure whose `size` is right.
@@ -107,11 +121,42 @@ pub unsafe extern "C" fn deadpeer_lost(
     timeout_ms: i64,
     lost: *mut deadpeer_peer_lost,
 ) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { wait(socket, timeout_ms, lost, |socket, patience| lost_within(socket, patience)) }
+}
+
+/// Waits up to `timeout_ms` milliseconds for the system to know that the connection is over: reset, timed out, or
+/// closed by both sides. Neither data nor the peer's FIN ends the wait. Else as `deadpeer_lost`.
+///
+/// This is the wait for work that is given up when nobody wants its result any more. A client that has closed its
+/// sending side gets its answer. One that has closed both directions looks the same until something is sent to it.
+/// Windows does not tell that this side has closed, too: there, only an error ends the wait.
+///
+/// # Safety
+/// As `deadpeer_lost`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn deadpeer_over(
+    socket: deadpeer_socket_t,
+    timeout_ms: i64,
+    lost: *mut deadpeer_peer_lost,
+) -> c_int {
+    // SAFETY: as the caller promises.
+    unsafe { wait(socket, timeout_ms, lost, |socket, patience| over_within(socket, patience)) }
+}
+
+/// # Safety
+/// As `deadpeer_lost`.
+unsafe fn wait(
+    socket: deadpeer_socket_t,
+    timeout_ms: i64,
+    lost: *mut deadpeer_peer_lost,
+    within: fn(&BorrowedSock<'_>, Duration) -> io::Result<Option<PeerLost>>,
+) -> c_int {
     status(|| {
         // SAFETY: as the caller promises.
         let (socket, out) = unsafe { (borrow(socket)?, Out::optional(lost)?) };
         let patience = u64::try_from(timeout_ms).map_or(Duration::MAX, Duration::from_millis);
-        let lost = lost_within(&socket, patience).map_err(|error| unaskable(&error))?;
+        let lost = within(&socket, patience).map_err(|error| unaskable(&error))?;
         Ok(answer(out, lost.as_ref()))
     })
 }
@@ -177,6 +222,9 @@ impl From<Loss> for deadpeer_loss {
             Loss::AbortedHere => Self::AbortedHere,
             Loss::HeartbeatMissed => Self::HeartbeatMissed,
             Loss::Hung => Self::Hung,
+            Loss::NeverConnected => Self::NeverConnected,
+            Loss::Refused => Self::Refused,
+            Loss::Ended => Self::Ended,
             _ => Self::Other,
         }
     }
@@ -193,6 +241,7 @@ impl From<Mechanism> for deadpeer_mechanism {
             Mechanism::Icmp => Self::Icmp,
             Mechanism::Heartbeat => Self::Heartbeat,
             Mechanism::Local => Self::Local,
+            Mechanism::Unknown => Self::Unknown,
             _ => Self::Other,
         }
     }

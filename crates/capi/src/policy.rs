@@ -26,8 +26,19 @@ pub struct deadpeer_goals {
     pub mapping_timeout_ms: u64,
     /// Upper bound for probes and their answers on an idle connection, bytes of IP packets; 0: none.
     pub bytes_per_day: u64,
-    /// Not 0: the peer may keep its window shut for long and must live. This forbids a user timeout.
+    /// Not 0: the peer may keep its window shut for long and must live. This forbids a user timeout, so on Linux
+    /// nothing but `accept_rto_ceiling` bounds data in flight.
     pub slow_readers: c_int,
+    /// Not read: where the first version of this structure ended, a program may have anything.
+    pub reserved: c_int,
+    /// Not 0: a socket may get an RTO ceiling (TCP_RTO_MAX_MS, Linux 6.15), which bounds data in flight and spares
+    /// slow readers. Data that was written before close() is then lost in an outage of a few seconds, or while
+    /// the peer reads nothing, unless you call `deadpeer_before_close`; shorter outages end connections; and
+    /// a congested link sees more retransmissions.
+    pub accept_rto_ceiling: c_int,
+    /// Not 0: where the system can't keep `detect_ms` in every state, `deadpeer_apply` does what it can, and what
+    /// falls short is no error.
+    pub best_effort: c_int,
 }
 
 plain!(deadpeer_goals, ends with slow_readers: c_int);
@@ -83,5 +94,10 @@ fn policy(goals: &deadpeer_goals) -> Result<Policy, Error> {
     if goals.bytes_per_day != 0 {
         builder = builder.bytes_per_day(goals.bytes_per_day);
     }
-    builder.slow_readers(goals.slow_readers != 0).build().map_err(Error::unreachable)
+    builder
+        .slow_readers(goals.slow_readers != 0)
+        .accept_rto_ceiling(goals.accept_rto_ceiling != 0)
+        .best_effort(goals.best_effort != 0)
+        .build()
+        .map_err(Error::unreachable)
 }

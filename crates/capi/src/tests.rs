@@ -11,17 +11,18 @@ use std::time::Duration;
 use library::{Cause, Verdict};
 use socket2::SockRef;
 
-use crate::apply::{deadpeer_applied, deadpeer_apply};
+use crate::apply::{deadpeer_applied, deadpeer_apply, deadpeer_before_close};
 use crate::diagnose::{deadpeer_cause, deadpeer_diagnose, deadpeer_diagnosis, deadpeer_verdict};
 use crate::error::{self, deadpeer_last_errno, deadpeer_last_error, deadpeer_status};
 use crate::handles::Handles;
 use crate::heartbeat::*;
-use crate::loss::{deadpeer_explain, deadpeer_loss, deadpeer_lost, deadpeer_peer_lost};
+use crate::loss::{deadpeer_explain, deadpeer_loss, deadpeer_lost, deadpeer_over, deadpeer_peer_lost};
 use crate::plain::text;
 use crate::policy::{deadpeer_goals, deadpeer_policy, deadpeer_policy_free, deadpeer_policy_new};
 
 const INVALID: c_int = deadpeer_status::Invalid as c_int;
 const SYSTEM: c_int = deadpeer_status::System as c_int;
+const UNREACHABLE: c_int = deadpeer_status::Unreachable as c_int;
 const PROTOCOL: c_int = deadpeer_status::Protocol as c_int;
 
 /// All zeros but the size, as `= {.size = sizeof …}` makes it in C.
@@ -72,6 +73,76 @@ fn goals_become_settings_and_a_prediction() {
     assert_eq!(applied.gap_count, 0);
     assert_eq!(apply(client.as_raw_fd(), policy, null_mut()), 0, "no answer is wanted");
     assert_eq!(deadpeer_policy_free(policy), 0);
+}
+
+#[test]
+fn what_the_socket_can_not_keep_is_an_error_with_its_settings() {
+    let (client, _server) = connected();
+    let goals = deadpeer_goals { detect_ms: 30_000, slow_readers: 1, ..zeroed() };
+    // SAFETY: the structures are there, and their sizes are right.
+    let strict = unsafe { deadpeer_policy_new(&goals) };
+    let mut applied = zeroed::<deadpeer_applied>();
+    assert_eq!(apply(client.as_raw_fd(), strict, &mut applied), UNREACHABLE);
+    assert!(
+        last_error().contains("With data in flight, a death is noticed only after up to"),
+        "{}",
+        last_error()
+    );
+    assert!(applied.in_flight.most_ms > 900_000 && applied.idle.most_ms <= 30_000, "{applied:?}");
+    // SAFETY: as above.
+    let best = unsafe { deadpeer_policy_new(&deadpeer_goals { best_effort: 1, ..goals }) };
+    assert_eq!(apply(client.as_raw_fd(), best, &mut applied), 0, "{}", last_error());
+    // SAFETY: as above.
+    let ceiling = unsafe { deadpeer_policy_new(&deadpeer_goals { accept_rto_ceiling: 1, ..goals }) };
+    if library::platform().rto_max_per_socket {
+        assert_eq!(apply(client.as_raw_fd(), ceiling, &mut applied), 0, "{}", last_error());
+        assert_eq!(applied.rto_max_ms, 1_000);
+        // SAFETY: the socket is open.
+        assert_eq!(unsafe { deadpeer_before_close(client.as_raw_fd()) }, 0);
+        assert_eq!(
+            library::protection(&client).unwrap().rto_max.value(),
+            Some(Some(Duration::from_secs(120)))
+        );
+    }
+    for policy in [strict, best, ceiling] {
+        assert_eq!(deadpeer_policy_free(policy), 0);
+    }
+}
+
+#[test]
+fn goals_of_the_first_version_have_what_was_there_then_and_no_more() {
+    // Its last field was followed by padding, in which a program may have anything.
+    let mut old = [0xff_u8; 48];
+    old[..8].copy_from_slice(&48_usize.to_ne_bytes());
+    old[8..16].copy_from_slice(&30_000_u64.to_ne_bytes());
+    old[16..44].fill(0);
+    // SAFETY: as many bytes are there as their size says.
+    let policy = unsafe { deadpeer_policy_new(old.as_ptr().cast()) };
+    let (client, _server) = connected();
+    assert_eq!(apply(client.as_raw_fd(), policy, null_mut()), 0, "{}", last_error());
+    assert_eq!(deadpeer_policy_free(policy), 0);
+}
+
+#[test]
+fn half_a_close_is_an_end_for_lost_and_none_for_over() {
+    let (client, server) = connected();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut lost = zeroed::<deadpeer_peer_lost>();
+    // SAFETY: the socket is open, and the structure has its size.
+    assert_eq!(unsafe { deadpeer_lost(server.as_raw_fd(), 5_000, &mut lost) }, 1);
+    assert_eq!(lost.cause, deadpeer_loss::Closed);
+    // SAFETY: as above.
+    assert_eq!(unsafe { deadpeer_over(server.as_raw_fd(), 50, &mut lost) }, 0);
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    std::io::Read::read(&mut { &server }, &mut [0]).unwrap();
+    // SAFETY: as above.
+    assert_eq!(unsafe { deadpeer_over(server.as_raw_fd(), 5_000, &mut lost) }, 1);
+    assert_eq!(lost.cause, deadpeer_loss::Reset);
+    // Its error was taken: the next one can't know it.
+    // SAFETY: as above.
+    assert_eq!(unsafe { deadpeer_over(server.as_raw_fd(), 0, &mut lost) }, 1);
+    assert_eq!((lost.error, string(&lost.cause_word)), (0, "closed".to_owned()), "{}", string(&lost.text));
 }
 
 #[test]

@@ -28,7 +28,11 @@ pub(crate) struct GoalArgs {
     /// Peers may read nothing for long and must live: no user timeout.
     #[arg(long)]
     pub slow_readers: bool,
-    /// Read these from a TOML file: detect = "30s", tolerate, nat, budget, slow-readers = true.
+    /// Allow an RTO ceiling (TCP_RTO_MAX_MS) for slow readers: data may be lost after close().
+    #[arg(long)]
+    pub accept_rto_ceiling: bool,
+    /// Read these from a TOML file: detect = "30s", tolerate, nat, budget, slow-readers = true,
+    /// accept-rto-ceiling = true.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 }
@@ -42,6 +46,8 @@ impl GoalArgs {
             nat: self.nat,
             budget: self.budget,
             slow_readers: self.slow_readers.then_some(true),
+            accept_rto_ceiling: self.accept_rto_ceiling.then_some(true),
+            best_effort: None, // no command applies a policy
         };
         let Some(path) = &self.policy else { return Ok(flags) };
         let shown = path.display();

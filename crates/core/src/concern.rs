@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::detection::{Bound, detection, probes_until};
 use crate::known::{Known, Why};
+use crate::plan::Plan;
 use crate::platform::Platform;
 use crate::policy::Policy;
 use crate::protection::Protection;
@@ -86,6 +87,23 @@ impl Concern {
             Self::CountIgnored { .. } => "count-ignored",
             Self::SlowReaderEnds { .. } => "slow-reader-ends",
             Self::Forgotten { .. } => "forgotten",
+        }
+    }
+
+    /// Whether the policy is not kept: a death is noticed too late, an outage may end a healthy connection, or a
+    /// peer that must live is ended. What can't be read is no proof of that.
+    pub const fn breaks_policy(&self) -> bool {
+        match self {
+            Self::KeepaliveOff { .. }
+            | Self::IdleTooLate { .. }
+            | Self::InFlightTooLate { .. }
+            | Self::ShutWindowTooLate { .. }
+            | Self::Impatient { .. }
+            | Self::SlowReaderEnds { expected: true, .. }
+            | Self::Forgotten { .. } => true,
+            Self::Unread(_) | Self::CountIgnored { .. } | Self::SlowReaderEnds { expected: false, .. } => {
+                false
+            }
         }
     }
 }
@@ -215,10 +233,19 @@ pub fn concerns(
     concerns
 }
 
+/// Where a socket that has `protection` keeps less than `policy` promises, on a path with a round trip that a
+/// [`Plan`] allows for. An outage counts where the policy names one: else a plan survives what a system can
+/// ([`Plan::outage`]).
+pub fn shortfalls(protection: &Protection, platform: &Platform, policy: &Policy) -> Vec<Concern> {
+    let mut concerns = concerns(protection, platform, Plan::RTO, policy);
+    let promised = |concern: &Concern| policy.names_outage() || !matches!(concern, Concern::Impatient { .. });
+    concerns.retain(|concern| concern.breaks_policy() && promised(concern));
+    concerns
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Plan;
 
     #[test]
     fn a_plan_leaves_nothing_wrong_but_what_it_warns_of() {
@@ -234,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_ceiling_may_be_low_enough_for_data_in_flight_alone() {
-        let policy = Policy::detect(Duration::from_secs(30)).slow_readers(true).build().unwrap();
+        let policy = Policy::detect(Duration::from_secs(30)).slow_readers(true).accept_rto_ceiling(true);
+        let policy = policy.build().unwrap();
         let mut protection = Protection::of(&policy.plan(&Platform::linux()).unwrap().settings);
         let wrong = |protection| concerns(&protection, &Platform::linux(), Plan::RTO, &policy);
         assert_eq!(wrong(protection), []);

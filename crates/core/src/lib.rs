@@ -64,7 +64,7 @@ mod text;
 mod verdict;
 
 pub use certainty::{Loss, Proof};
-pub use concern::{Concern, concerns};
+pub use concern::{Concern, concerns, shortfalls};
 pub use detection::{Bound, Detection, detection};
 pub use evidence::{Evidence, Figure};
 pub use facts::{AcceptQueue, Answer, AnswerTime, Asked, Facts, Hop, Others, Path, TcpState, Timer};

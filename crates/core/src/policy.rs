@@ -29,6 +29,8 @@ pub struct Policy {
     mapping_timeout: Option<Duration>,
     bytes_per_day: Option<u64>,
     slow_readers: bool,
+    accept_rto_ceiling: bool,
+    best_effort: bool,
 }
 
 impl Policy {
@@ -42,6 +44,8 @@ impl Policy {
             mapping_timeout: None,
             bytes_per_day: None,
             slow_readers: false,
+            accept_rto_ceiling: false,
+            best_effort: false,
         }
     }
 
@@ -68,6 +72,21 @@ impl Policy {
     /// Whether a peer may keep its window shut for long and must live.
     pub const fn slow_readers(&self) -> bool {
         self.slow_readers
+    }
+
+    /// Whether [`Settings::rto_max`](crate::Settings::rto_max) may be set, with what it costs.
+    pub const fn accepts_rto_ceiling(&self) -> bool {
+        self.accept_rto_ceiling
+    }
+
+    /// Whether the best that a system can do is enough where it can't keep the policy.
+    pub const fn is_best_effort(&self) -> bool {
+        self.best_effort
+    }
+
+    /// Whether somebody asked for the outage, or it is what is usual.
+    pub(crate) const fn names_outage(&self) -> bool {
+        self.outage_is_wish
     }
 
     /// The same with another detection time.
@@ -108,6 +127,8 @@ pub struct PolicyBuilder {
     mapping_timeout: Option<Duration>,
     bytes_per_day: Option<u64>,
     slow_readers: bool,
+    accept_rto_ceiling: bool,
+    best_effort: bool,
 }
 
 impl PolicyBuilder {
@@ -126,10 +147,31 @@ impl PolicyBuilder {
         Self { bytes_per_day: Some(bytes), ..self }
     }
 
-    /// The peer may keep its window shut for long and must live. This forbids
-    /// every bound that would end it, TCP_USER_TIMEOUT among them.
+    /// The peer may keep its window shut for long and must live. This forbids every bound that would end it,
+    /// TCP_USER_TIMEOUT among them. On Linux nothing but [`accept_rto_ceiling`](Self::accept_rto_ceiling) bounds
+    /// data in flight then: without it, only a death on an idle connection is noticed in time.
     pub fn slow_readers(self, yes: bool) -> Self {
         Self { slow_readers: yes, ..self }
+    }
+
+    /// A socket may get an RTO ceiling (TCP_RTO_MAX_MS, Linux 6.15), the one bound on data in flight that spares
+    /// slow readers. It has a price, so no plan has one unless the policy accepts it:
+    ///
+    /// - **Data that was written before `close()` is lost** in an outage of a few seconds, or while the peer reads
+    ///   nothing: the kernel gives up a closed socket as soon as its pauses have reached the ceiling. Put it back
+    ///   before you close (`deadpeer::before_close`); `deadpeer::Guarded` does so when it is dropped. Nobody
+    ///   does it for a process that is killed.
+    /// - With a ceiling of 1 s data in flight is given up after an outage of 15 s, not of 15 minutes.
+    /// - On a congested link (20 flows over 800 kbit/s) a ceiling of 1 s adds 27 to 61 % retransmissions.
+    #[doc(alias = "TCP_RTO_MAX_MS")]
+    pub fn accept_rto_ceiling(self, yes: bool) -> Self {
+        Self { accept_rto_ceiling: yes, ..self }
+    }
+
+    /// Where a system can't keep the detection time in every state, do what it can: a shortfall is part of the
+    /// result then, and no error of `deadpeer::apply` and `deadpeer::guard`.
+    pub fn best_effort(self, yes: bool) -> Self {
+        Self { best_effort: yes, ..self }
     }
 
     /// # Errors
@@ -149,6 +191,8 @@ impl PolicyBuilder {
             mapping_timeout: self.mapping_timeout,
             bytes_per_day: self.bytes_per_day,
             slow_readers: self.slow_readers,
+            accept_rto_ceiling: self.accept_rto_ceiling,
+            best_effort: self.best_effort,
         })
     }
 }

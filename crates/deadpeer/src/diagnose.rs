@@ -7,7 +7,7 @@ use deadpeer_os::current::stream::{self, Peek, Readiness};
 use deadpeer_os::current::{platform, settings};
 use deadpeer_os::{AsSock, BorrowedSock};
 
-use crate::guard::{PeerLost, end};
+use crate::guard::{PeerLost, Until, end};
 
 /// What each of the classic methods says of a connection, and what follows from all of them.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ pub fn diagnose(socket: &impl AsSock) -> io::Result<Diagnosis> {
     let protection = settings::read(sock)?;
     let facts = facts(sock, &protection)?;
     // The error before the peek, which would take it, too.
-    let lost = end(sock, readiness)?;
+    let lost = end(sock, readiness, Until::Closed)?;
     Ok(Diagnosis {
         readiness,
         pending_error: lost.as_ref().and_then(|lost| lost.errno),

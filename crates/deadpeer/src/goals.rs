@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(doc)]
+use deadpeer_core::PolicyBuilder;
 use deadpeer_core::{BytesPerDay, Contradiction, Policy};
 
 /// The wishes of a [`Policy`], any of which may be missing: they come from flags, from a file, or from one
@@ -16,6 +18,8 @@ use deadpeer_core::{BytesPerDay, Contradiction, Policy};
 /// nat = "350s"            # something on the way forgets connections idle for so long
 /// budget = "1MB/day"      # an idle connection may cost
 /// slow-readers = true     # a peer may keep its window shut for long
+/// accept-rto-ceiling = true # TCP_RTO_MAX_MS may be set, with what it costs
+/// best-effort = true      # what the system can't keep is no error
 /// ```
 ///
 /// ```
@@ -41,6 +45,10 @@ pub struct Goals {
     pub budget: Option<BytesPerDay>,
     /// Whether a peer may keep its window shut for long and must live.
     pub slow_readers: Option<bool>,
+    /// Whether TCP_RTO_MAX_MS may be set: see [`PolicyBuilder::accept_rto_ceiling`].
+    pub accept_rto_ceiling: Option<bool>,
+    /// Whether the best that the system can do is enough: see [`PolicyBuilder::best_effort`].
+    pub best_effort: Option<bool>,
 }
 
 impl Goals {
@@ -55,6 +63,8 @@ impl Goals {
             nat: self.nat.or(other.nat),
             budget: self.budget.or(other.budget),
             slow_readers: self.slow_readers.or(other.slow_readers),
+            accept_rto_ceiling: self.accept_rto_ceiling.or(other.accept_rto_ceiling),
+            best_effort: self.best_effort.or(other.best_effort),
         }
     }
 
@@ -74,7 +84,11 @@ impl Goals {
         if let Some(BytesPerDay(bytes)) = self.budget {
             policy = policy.bytes_per_day(bytes);
         }
-        policy.slow_readers(self.slow_readers.unwrap_or(false)).build()
+        policy
+            .slow_readers(self.slow_readers.unwrap_or(false))
+            .accept_rto_ceiling(self.accept_rto_ceiling.unwrap_or(false))
+            .best_effort(self.best_effort.unwrap_or(false))
+            .build()
     }
 }
 
@@ -110,7 +124,8 @@ mod file {
     use super::{Goals, GoalsError};
     use crate::near::is_near;
 
-    const KEYS: [&str; 5] = ["detect", "tolerate", "nat", "budget", "slow-readers"];
+    const KEYS: [&str; 7] =
+        ["detect", "tolerate", "nat", "budget", "slow-readers", "accept-rto-ceiling", "best-effort"];
 
     impl Goals {
         /// Reads a file's text.
@@ -138,13 +153,9 @@ mod file {
                     "tolerate" => time(value).map(|time| goals.tolerate = Some(time)),
                     "nat" => time(value).map(|time| goals.nat = Some(time)),
                     "budget" => parsed(value).map(|budget| goals.budget = Some(budget)),
-                    "slow-readers" => match value.get_ref().as_bool() {
-                        Some(yes) => {
-                            goals.slow_readers = Some(yes);
-                            Ok(())
-                        }
-                        None => Err("it is true or false".to_owned()),
-                    },
+                    "slow-readers" => yes_or_no(value).map(|yes| goals.slow_readers = Some(yes)),
+                    "accept-rto-ceiling" => yes_or_no(value).map(|yes| goals.accept_rto_ceiling = Some(yes)),
+                    "best-effort" => yes_or_no(value).map(|yes| goals.best_effort = Some(yes)),
                     unknown => return Err(at(text, Some(key.span()), no_such(unknown))),
                 };
                 result.map_err(|what| {
@@ -158,6 +169,10 @@ mod file {
 
     fn time(value: &Spanned<Value>) -> Result<std::time::Duration, String> {
         parsed(value).map(|Span(time)| time)
+    }
+
+    fn yes_or_no(value: &Spanned<Value>) -> Result<bool, String> {
+        value.get_ref().as_bool().ok_or_else(|| "it is true or false".to_owned())
     }
 
     fn parsed<T: FromStr<Err: Display>>(value: &Spanned<Value>) -> Result<T, String> {
@@ -198,9 +213,11 @@ mod file {
 
         #[test]
         fn all_keys() {
-            let text =
-                "detect = '30s'\ntolerate = '8s'\nnat = '350s'\nbudget = '1MB/day'\nslow-readers = true";
+            let text = "detect = '30s'\ntolerate = '8s'\nnat = '350s'\nbudget = '1MB/day'\n\
+                        slow-readers = true\naccept-rto-ceiling = true\nbest-effort = true";
             let goals = Goals::from_toml(text).unwrap();
+            let policy = goals.policy().unwrap();
+            assert!(policy.slow_readers() && policy.accepts_rto_ceiling() && policy.is_best_effort());
             assert_eq!(
                 (goals.detect, goals.tolerate),
                 (Some(Duration::from_secs(30)), Some(Duration::from_secs(8)))

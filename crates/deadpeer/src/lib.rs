@@ -43,13 +43,13 @@ pub mod host;
 mod near;
 pub mod session;
 
-pub use apply::{ApplyError, apply, apply_settings, protection};
+pub use apply::{Applied, ApplyError, Shortfall, apply, apply_settings, before_close, protection};
 pub use deadpeer_os::current::platform;
-pub use deadpeer_os::current::settings::{Amount, Applied, Gap};
+pub use deadpeer_os::current::settings::{Amount, Gap};
 pub use deadpeer_os::current::stream::{Peek, Readiness};
 pub use deadpeer_os::{AsSock, BorrowedSock};
 pub use diagnose::{Diagnosis, diagnose};
 pub use goals::{Goals, GoalsError};
+pub use guard::{Guarded, Loss, Mechanism, PeerLost, guard, is_lost, is_over, lost_within, over_within};
 #[cfg(feature = "tokio")]
-pub use guard::lost;
-pub use guard::{Guarded, Loss, Mechanism, PeerLost, guard, is_lost, lost_within};
+pub use guard::{lost, over};

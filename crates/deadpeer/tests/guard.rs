@@ -22,6 +22,12 @@ fn policy() -> Policy {
     Policy::detect(SECOND * 6).survive(SECOND).build().unwrap()
 }
 
+/// Its 6 s hold for an idle connection only, whatever the ceiling.
+fn spares_slow_readers() -> Policy {
+    let policy = Policy::detect(SECOND * 6).survive(SECOND).slow_readers(true);
+    policy.accept_rto_ceiling(true).best_effort(true).build().unwrap()
+}
+
 /// One guarded end, blocking or on a runtime.
 enum Client {
     Std(Guarded<TcpStream>),
@@ -201,7 +207,7 @@ fn silence_with_data_in_flight() {
 fn a_slow_reader_is_given_up_unless_the_policy_spares_it() {
     for_both!(|kind: Kind| {
         let (given_up, spared) = (Pair::loopback().unwrap(), Pair::loopback().unwrap());
-        let slow_readers = Policy::detect(SECOND * 6).survive(SECOND).slow_readers(true).build().unwrap();
+        let slow_readers = spares_slow_readers();
         fill(&given_up.client).unwrap();
         fill(&spared.client).unwrap();
         let (mut client, other) =
@@ -231,7 +237,7 @@ fn a_spared_slow_reader_that_dies_is_found_out_by_window_probes() {
         // With its 15 it would take 18 s at the most.
         std::fs::write("/proc/sys/net/ipv4/tcp_retries2", "4").unwrap();
         let pair = Pair::loopback().unwrap();
-        let slow_readers = Policy::detect(SECOND * 6).survive(SECOND).slow_readers(true).build().unwrap();
+        let slow_readers = spares_slow_readers();
         let client = kind.guard(&pair.client, &slow_readers);
         fill(&pair.client).unwrap();
         // The probes are a second apart by now, and answered.

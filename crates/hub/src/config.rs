@@ -12,7 +12,8 @@ pub struct Config {
     /// What this side offers to each peer.
     pub offer: Offer,
     /// What the kernel is told for connections that carry data: for the plain ones, where there is no
-    /// heartbeat, and for sessions that are not read because the plain side takes nothing. `None` for nothing.
+    /// heartbeat, and for sessions that are not read because the plain side takes nothing. `None` for nothing. An RTO
+    /// ceiling is put back before a connection closes.
     pub settings: Option<Settings>,
     /// Who this side says it is, at most 64 bytes.
     pub id: String,

@@ -49,6 +49,27 @@ pub struct Seen {
     /// The window that the peer last advertised, bytes, where the system also tells whether its probes went
     /// unanswered (`tcpi_snd_wnd`, Linux 5.4).
     pub peer_window: Option<u32>,
+    /// Whether the peer ever answered the connection attempt. `None` where the system does not tell.
+    pub established: Option<bool>,
+}
+
+/// What poll's POLLERR, POLLHUP or POLLRDHUP mean where no error is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutError {
+    /// Nothing has ended. Something waits in the error queue (transmit timestamps, completions of
+    /// `MSG_ZEROCOPY`), or this program has shut down its own receiving side.
+    GoesOn,
+    /// The peer closed its sending side (FIN). This side may still send.
+    PeerClosed,
+    /// Both sides have closed.
+    BothClosed,
+    /// This program has shut down both directions. The peer has not closed.
+    ShutHere,
+    /// The socket has no connection, and never had one.
+    NeverConnected,
+    /// The connection has ended, and not by the peer's FIN as far as the system tells: somebody has taken the
+    /// error from the socket already.
+    ErrorTaken,
 }
 
 /// What an error number says of a connection.
@@ -68,4 +89,6 @@ pub enum Ending {
     AbortedOrSilence,
     /// ICMP, or our own routes.
     Unreachable,
+    /// Nobody accepts connections there, or a firewall says so.
+    Refused,
 }

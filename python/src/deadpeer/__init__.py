@@ -28,9 +28,11 @@ __all__ = [
     "Range",
     "SocketError",
     "apply",
+    "before_close",
     "diagnose",
     "explain",
     "lost",
+    "over",
     "version",
 ]
 
@@ -84,9 +86,11 @@ class Applied:
 class PeerLost:
     """Why a connection has ended. ``str()`` says it in a sentence."""
 
-    #: "closed", "reset", "silent-idle", "silent-in-flight", "window-shut", "unreachable", "aborted-here"
+    #: "closed", "reset", "silent-idle", "silent-in-flight", "window-shut", "unreachable", "aborted-here",
+    #: "never-connected", "refused"; "ended": another reader of the socket has taken the cause
     cause: str
-    #: "end-of-file", "reset", "keepalive", "user-timeout", "retransmissions", "icmp", "local"
+    #: "end-of-file", "reset", "keepalive", "user-timeout", "retransmissions", "icmp", "local",
+    #: "unknown"
     noticed_by: str
     #: How long ago anything last came from the peer when the end was noticed.
     silent: Optional[float]
@@ -146,18 +150,25 @@ def apply(
     mapping_timeout: Optional[float] = None,
     bytes_per_day: Optional[int] = None,
     slow_readers: bool = False,
+    accept_rto_ceiling: bool = False,
+    best_effort: bool = False,
 ) -> Applied:
     """Lets the system notice within ``detect`` seconds that the peer is gone.
 
     ``survive``: outages this long must not end the connection; a third of ``detect`` unless given.
     ``mapping_timeout``: a NAT or firewall on the way forgets connections that are idle for so long.
     ``bytes_per_day``: what probes on an idle connection may cost. ``slow_readers``: the peer may read nothing
-    for long, and must live.
+    for long, and must live; on Linux nothing but ``accept_rto_ceiling`` bounds data in flight then.
+    ``accept_rto_ceiling``: TCP_RTO_MAX_MS may be set (Linux 6.15). It loses data that was written before a close
+    in an outage of a few seconds, or while the peer reads nothing, unless you call ``before_close``; shorter outages
+    end connections; and a congested link sees more retransmissions. ``best_effort``: what the system can't keep
+    is no error; ``Applied`` says what it keeps.
 
     Sockets that a listener accepts later inherit the settings from it.
 
-    Raises ``PolicyError`` for what can't be had, ``SocketError`` for what is no TCP socket. What the system did
-    not take is no error: see ``Applied.gaps``.
+    Raises ``PolicyError`` for what can't be had, also when the socket keeps less than was wanted although it has the
+    best settings now, and ``SocketError`` for what is no TCP socket. What the system did not take is no error as
+    long as it notices a death in time: see ``Applied.gaps``.
     """
     goals = c.sized(c.Goals)
     goals.detect_ms = _millis("detect", detect)
@@ -165,6 +176,8 @@ def apply(
     goals.mapping_timeout_ms = 0 if mapping_timeout is None else _millis("mapping_timeout", mapping_timeout)
     goals.bytes_per_day = 0 if bytes_per_day is None else _natural("bytes_per_day", bytes_per_day)
     goals.slow_readers = 1 if slow_readers else 0
+    goals.accept_rto_ceiling = 1 if accept_rto_ceiling else 0
+    goals.best_effort = 1 if best_effort else 0
     fd = _fd(sock)
     policy = c.library.deadpeer_policy_new(c.byref(goals))
     if not policy:
@@ -221,12 +234,36 @@ def diagnose(sock: Socket) -> Diagnosis:
     )
 
 
+def before_close(sock: Socket) -> None:
+    """Puts a socket's RTO ceiling (TCP_RTO_MAX_MS) back to Linux' longest, 120 s.
+
+    Call it before you close a socket with ``accept_rto_ceiling``: else what was written before may be lost.
+    """
+    _checked(c.library.deadpeer_before_close(_fd(sock)))
+
+
 def lost(sock: Socket, timeout: Optional[float] = 0) -> Optional[PeerLost]:
     """Waits up to ``timeout`` seconds (None: for ever) for the system to know that the peer is gone or closed.
 
     Data that comes does not end the wait and is not read. A pending error is taken from the socket: the next
     read says "end of file". Other threads run meanwhile; in asyncio use ``asyncio.to_thread``.
+
+    A client that has closed its sending side, and waits for the answer, counts as closed: see ``over``.
     """
+    return _wait(c.library.deadpeer_lost, sock, timeout)
+
+
+def over(sock: Socket, timeout: Optional[float] = 0) -> Optional[PeerLost]:
+    """Waits up to ``timeout`` seconds (None: for ever) for the system to know that the connection is over.
+
+    That is: reset, timed out, or closed by both sides. Neither data nor the peer's FIN ends the wait, so this is the
+    wait for work that is given up when nobody wants its result any more. A client that has closed both directions
+    looks like one that waits for the answer, until something is sent to it. Else as ``lost``.
+    """
+    return _wait(c.library.deadpeer_over, sock, timeout)
+
+
+def _wait(call: Any, sock: Socket, timeout: Optional[float]) -> Optional[PeerLost]:
     fd = _fd(sock)
     end = math.inf if timeout is None else time.monotonic() + timeout
     while True:
@@ -234,7 +271,7 @@ def lost(sock: Socket, timeout: Optional[float] = 0) -> Optional[PeerLost]:
         left = max(0.0, end - time.monotonic())
         why = c.sized(c.PeerLost)
         wait = math.ceil(min(left, 0.5) * 1000)
-        if _checked(c.library.deadpeer_lost(fd, wait, c.byref(why))):
+        if _checked(call(fd, wait, c.byref(why))):
             return _lost(why)
         if left <= 0.5:
             return None

@@ -22,6 +22,9 @@ class Goals(ctypes.Structure):
         ("mapping_timeout_ms", c_uint64),
         ("bytes_per_day", c_uint64),
         ("slow_readers", c_int),
+        ("reserved", c_int),
+        ("accept_rto_ceiling", c_int),
+        ("best_effort", c_int),
     ]
 
 
@@ -119,6 +122,8 @@ def _load() -> ctypes.CDLL:
     library.deadpeer_apply.argtypes = [c_int, c_void_p, POINTER(Applied)]
     library.deadpeer_diagnose.argtypes = [c_int, POINTER(Diagnosis), POINTER(PeerLost)]
     library.deadpeer_lost.argtypes = [c_int, c_int64, POINTER(PeerLost)]
+    library.deadpeer_over.argtypes = [c_int, c_int64, POINTER(PeerLost)]
+    library.deadpeer_before_close.argtypes = [c_int]
     library.deadpeer_explain.argtypes = [c_int, c_int, POINTER(PeerLost)]
     return library
 

@@ -10,7 +10,8 @@ const PLAN_HELP: &str = "\
 Examples:
   deadpeer plan --detect 30s --tolerate 8s
   deadpeer plan --detect 10m --nat 350s --budget 1MB/day
-  deadpeer plan --detect 30s --slow-readers --emit rust
+  deadpeer plan --detect 30s --slow-readers
+  deadpeer plan --detect 30s --slow-readers --accept-rto-ceiling --emit c
   deadpeer plan --policy policy.toml --os freebsd --json
 
 Exit status: 0 there is a plan; 2 no settings keep what is wanted: the error names what is possible.";

@@ -72,6 +72,7 @@ impl Value for Wanted<'_> {
             "nat_ms": policy.mapping_timeout(),
             "budget_bytes_per_day": policy.bytes_per_day(),
             "slow_readers": policy.slow_readers(),
+            "accept_rto_ceiling": policy.accepts_rto_ceiling(),
         });
     }
 }

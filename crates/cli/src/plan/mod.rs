@@ -103,5 +103,8 @@ pub(crate) fn wanted(policy: &Policy, outage: Duration) -> String {
     if policy.slow_readers() {
         text += ", spare slow readers";
     }
+    if policy.accepts_rto_ceiling() {
+        text += ", accept an RTO ceiling";
+    }
     text
 }

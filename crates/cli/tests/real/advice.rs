@@ -47,7 +47,20 @@ fn a_plan_with_every_goal_reads_well() {
         "--nat=350s",
         "--budget=1MB/day",
         "--slow-readers",
+        "--accept-rto-ceiling",
     ]));
+}
+
+#[test]
+fn a_plan_that_spares_slow_readers_says_what_is_possible() {
+    let plan = ["plan", "--os", "linux", "--detect=30s", "--slow-readers"];
+    insta::assert_snapshot!(stdout(&plan));
+    // The ceiling has a price, and no plan has it unasked.
+    assert!(!stdout(&[&plan[..], &["--emit", "c"]].concat()).contains("RTO_MAX"));
+    let accepted = stdout(&[&plan[..], &["--accept-rto-ceiling", "--json"]].concat());
+    for kind in ["rto-ceiling-loses-data", "rto-ceiling-ends-sooner", "rto-ceiling-congests"] {
+        assert!(accepted.contains(kind), "{accepted}");
+    }
 }
 
 #[test]

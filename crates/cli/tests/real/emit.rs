@@ -102,7 +102,8 @@ print(*values, s.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
         eprintln!("skipped: this kernel has no TCP_RTO_MAX_MS");
         return;
     }
-    let slow = ["plan", "--os", "linux", "--detect=30s", "--slow-readers", "--emit", "python"];
+    let accepts = ["--slow-readers", "--accept-rto-ceiling"];
+    let slow = ["plan", "--os", "linux", "--detect=30s", accepts[0], accepts[1], "--emit", "python"];
     let main = "\ns = socket.socket()\napply(s)\nprint(*[s.getsockopt(6, name) for name in (44, 18)])\n";
     let snippet = run(deadpeer().args(slow));
     assert_eq!(run(Command::new(python).arg("-c").arg(snippet + main)), "1000 0");
@@ -241,17 +242,23 @@ fn haproxy_takes_it() {
 
 #[test]
 fn a_place_without_a_word_for_something_says_which() {
-    let output = deadpeer()
-        .args(["plan", "--os", "linux", "--detect=30s", "--slow-readers", "--emit", "nginx"])
-        .output()
-        .unwrap();
+    let emit = |target: &str| {
+        let goals = ["--detect=30s", "--slow-readers", "--accept-rto-ceiling"];
+        deadpeer().args(["plan", "--os", "linux", "--emit", target]).args(goals).output().unwrap()
+    };
+    let output = emit("nginx");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("TCP_RTO_MAX_MS can't be set here: nginx has no word for it"), "{stderr}");
-    // In C everything has a word.
-    let output =
-        deadpeer().args(["plan", "--os", "linux", "--slow-readers", "--emit", "c"]).output().unwrap();
-    assert!(output.stderr.is_empty());
+    // For the whole system nobody would put it back.
+    let sysctl = String::from_utf8(emit("sysctl").stdout).unwrap();
     assert!(
-        String::from_utf8(output.stdout).unwrap().contains("{ IPPROTO_TCP, TCP_RTO_MAX_MS, 1000 /* ms */ }")
+        sysctl.contains("TCP_RTO_MAX_MS can't be set here") && !sysctl.contains("rto_max_ms ="),
+        "{sysctl}"
     );
+    // In C everything has a word, and the price is said.
+    let output = emit("c");
+    assert!(output.stderr.is_empty());
+    let c = String::from_utf8(output.stdout).unwrap();
+    assert!(c.contains("{ IPPROTO_TCP, TCP_RTO_MAX_MS, 1000 /* ms */ }"), "{c}");
+    assert!(c.contains("// Before you close the socket, set TCP_RTO_MAX_MS to 120000"), "{c}");
 }

@@ -24,6 +24,8 @@ fn sample() -> Vec<Policy> {
                 detect: Some(Duration::from_millis(detect)),
                 tolerate: Some(Duration::from_millis(tolerate)),
                 slow_readers: Some(n % 4 == 3),
+                accept_rto_ceiling: Some(true),
+                best_effort: Some(true), // with slow readers nothing keeps the shortest
                 ..Goals::default()
             };
             goals.policy().unwrap()

@@ -10,8 +10,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::detection::{Bound, Detection, probes_until};
+use crate::known::Known;
 use crate::platform::{Platform, System};
 use crate::policy::Policy;
+use crate::retransmission::Backoff;
 use crate::settings::{Keepalive, Set, Settings};
 
 pub use words::{Reason, Rounded, Warning};
@@ -98,7 +100,19 @@ pub(crate) fn plan(policy: &Policy, platform: &Platform) -> Result<Plan, Unreach
             warnings.push(Warning::UserTimeoutReplacesProbeCount { probes, effective });
         }
     }
-    if policy.slow_readers() && platform.system == System::Linux && !platform.rto_max_per_socket {
+    if let Set::To(ceiling) = settings.rto_max {
+        warnings.push(Warning::RtoCeilingLosesData { ceiling });
+        if let (Known::Is(retries), Known::Is(rto_max)) = (platform.retries, platform.rto_max) {
+            let given_up = |ceiling| Backoff::new(Plan::RTO, ceiling).data_given_up(retries).0;
+            let (after, otherwise) = (given_up(ceiling), given_up(rto_max));
+            warnings.push(Warning::RtoCeilingEndsSooner { after, otherwise });
+        }
+        warnings.push(Warning::RtoCeilingCongests);
+    } else if policy.accepts_rto_ceiling()
+        && policy.slow_readers()
+        && platform.system == System::Linux
+        && !platform.rto_max_per_socket
+    {
         warnings.push(Warning::NoRtoMax);
     }
     let waiting = [detection.in_flight, detection.shut_window].into_iter().filter_map(Bound::most).max();

@@ -208,12 +208,13 @@ impl Found {
             .map_or(self, |keepalive| Self { keepalive, ..self })
     }
 
-    /// For slow readers: the largest RTO ceiling that keeps the promise with data waiting, or else the smallest
+    /// For slow readers, where the policy accepts it: the largest RTO ceiling that keeps the promise with data waiting, or else the smallest
     /// that survives the outage.
     fn with_rto_ceiling(self, policy: &Policy, platform: &Platform) -> Self {
         const LEAST_SECS: u64 = 1;
         const MOST_SECS: u64 = 120;
-        if self.bound.is_some() || !platform.rto_max_per_socket || platform.retries.why().is_some() {
+        let possible = platform.rto_max_per_socket && platform.retries.why().is_none();
+        if self.bound.is_some() || !possible || !policy.accepts_rto_ceiling() {
             return self;
         }
         let with = |ceiling| Self { rto_max: Some(ceiling), ..self };

@@ -5,7 +5,7 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use crate::simulation::{self, Machine, Outage, Seeded};
-use crate::{Bound, Known, Plan, Platform, Policy, Set, System, Warning, Why, Wish};
+use crate::{Bound, Known, Plan, Platform, Policy, Protection, Set, System, Warning, Why, Wish, shortfalls};
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -19,15 +19,23 @@ fn platforms() -> [Platform; 6] {
 }
 
 /// Goals as somebody may have them.
-fn goals() -> impl Strategy<Value = (u64, f64, Option<u64>, Option<u64>, bool, usize)> {
+fn goals() -> impl Strategy<Value = (u64, f64, Option<u64>, Option<u64>, (bool, bool), usize)> {
     let mapping = proptest::option::of(1_000u64..8_000_000);
     let budget = proptest::option::of(100u64..50_000_000);
-    (500u64..10_000_000, 0.0f64..0.95, mapping, budget, any::<bool>(), 0..platforms().len())
+    (500u64..10_000_000, 0.0f64..0.95, mapping, budget, any::<(bool, bool)>(), 0..platforms().len())
 }
 
-fn policy(detect: u64, share: f64, mapping: Option<u64>, budget: Option<u64>, slow_readers: bool) -> Policy {
-    let mut builder =
-        Policy::detect(ms(detect)).survive(ms((detect as f64 * share) as u64)).slow_readers(slow_readers);
+fn policy(
+    detect: u64,
+    share: f64,
+    mapping: Option<u64>,
+    budget: Option<u64>,
+    (slow_readers, ceiling): (bool, bool),
+) -> Policy {
+    let mut builder = Policy::detect(ms(detect))
+        .survive(ms((detect as f64 * share) as u64))
+        .slow_readers(slow_readers)
+        .accept_rto_ceiling(ceiling);
     if let Some(mapping) = mapping {
         builder = builder.mapping_timeout(ms(mapping));
     }
@@ -95,8 +103,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn plans_keep_what_they_promise((detect, share, mapping, budget, slow_readers, platform) in goals()) {
-        let policy = policy(detect, share, mapping, budget, slow_readers);
+    fn plans_keep_what_they_promise((detect, share, mapping, budget, readers, platform) in goals()) {
+        let (slow_readers, ceiling) = readers;
+        let policy = policy(detect, share, mapping, budget, readers);
         let platform = platforms()[platform];
         match policy.plan(&platform) {
             Ok(plan) => {
@@ -113,6 +122,15 @@ proptest! {
                     other @ Bound::Never => panic!("{other:?}"),
                 }
                 prop_assert!(slow_readers || !said, "{plan:?}");
+                let has_ceiling = matches!(plan.settings.rto_max, Set::To(_));
+                prop_assert!(!has_ceiling || (slow_readers && ceiling), "{plan:?}");
+                for price in ["rto-ceiling-loses-data", "rto-ceiling-ends-sooner", "rto-ceiling-congests"] {
+                    let told = plan.warnings.iter().any(|warning| warning.kind() == price);
+                    prop_assert_eq!(told, has_ceiling, "{:?}", &plan);
+                }
+                // What a socket with these settings falls short of is what the plan has said.
+                let short = shortfalls(&Protection::of(&plan.settings), &platform, &policy);
+                prop_assert_eq!(!short.is_empty(), said, "{:?} {:?}", short, &plan);
                 let Set::To(keepalive) = plan.settings.keepalive else { panic!("{plan:?}") };
                 let whole = |time: Duration, unit: Duration| time.as_nanos().is_multiple_of(unit.as_nanos());
                 prop_assert!(whole(keepalive.idle(), platform.keepalive_unit), "{plan:?}");
@@ -138,7 +156,7 @@ proptest! {
             Err(refusal) if refusal.what == Wish::Outage => {
                 prop_assert!(refusal.best < refusal.wanted, "{refusal:?}");
                 let again = Policy::detect(ms(detect)).survive(ms(refusal.best)).slow_readers(slow_readers);
-                let again = again.build().unwrap().plan(&platform);
+                let again = again.accept_rto_ceiling(ceiling).build().unwrap().plan(&platform);
                 prop_assert!(!again.is_err_and(|error| error.what == Wish::Outage), "{refusal:?}");
             }
             Err(refusal) => {
@@ -148,6 +166,7 @@ proptest! {
                     Wish::MappingTimeout => policy.with_mapping(ms(refusal.best)),
                     Wish::BytesPerDay | Wish::Outage => {
                         Policy::detect(ms(detect)).survive(policy.outage()).slow_readers(slow_readers)
+                            .accept_rto_ceiling(ceiling)
                             .bytes_per_day(refusal.best)
                             .mapping_timeout(ms(mapping.unwrap_or(u64::MAX / 2)))
                             .build().unwrap()
@@ -187,6 +206,7 @@ fn whoever_says_nothing_of_outages_gets_a_plan() {
                 continue;
             };
             survives(&plan, &platform, plan.outage).unwrap();
+            assert_eq!(shortfalls(&Protection::of(&plan.settings), &platform, &policy), [], "{plan:?}");
             // Linux survives what is usual, the others what they can.
             assert!(plan.outage == policy.outage() || platform.system != System::Linux, "{plan:?}");
             assert!(plan.outage * 7 >= policy.outage(), "{detect}: {plan:?}");

@@ -43,6 +43,21 @@ pub enum Warning {
         /// Why.
         why: Why,
     },
+    /// What is written before `close()` may be lost: a closed socket whose pauses have reached the RTO ceiling
+    /// is given up.
+    RtoCeilingLosesData {
+        /// The ceiling.
+        ceiling: Duration,
+    },
+    /// With the RTO ceiling a shorter outage ends a connection with data in flight.
+    RtoCeilingEndsSooner {
+        /// The shortest outage that may end it.
+        after: Duration,
+        /// The same without the ceiling.
+        otherwise: Duration,
+    },
+    /// The RTO ceiling adds retransmissions where a link is congested.
+    RtoCeilingCongests,
     /// The formulas were not compared with a real system of this kind.
     NotMeasured {
         /// Which system.
@@ -59,6 +74,9 @@ impl Warning {
             Self::InFlightUnbounded { .. } => "in-flight-unbounded",
             Self::NoRtoMax => "no-rto-max",
             Self::DefaultUnknown { .. } => "default-unknown",
+            Self::RtoCeilingLosesData { .. } => "rto-ceiling-loses-data",
+            Self::RtoCeilingEndsSooner { .. } => "rto-ceiling-ends-sooner",
+            Self::RtoCeilingCongests => "rto-ceiling-congests",
             Self::NotMeasured { .. } => "not-measured",
         }
     }
@@ -99,6 +117,25 @@ impl fmt::Display for Warning {
                 f,
                 "with data in flight it is not known when a death is noticed, nor whether the connection \
                  survives the outage: {why}"
+            ),
+            Self::RtoCeilingLosesData { ceiling } => write!(
+                f,
+                "TCP_RTO_MAX_MS loses data that was written before close(): once the pauses of a closed socket \
+                 have grown to {}, Linux gives it up instead of trying again. At 1 s and 2 s that happens in \
+                 an outage of 4 s, and while the peer reads nothing for 6 s. Set TCP_RTO_MAX_MS to 120000 \
+                 before you close; deadpeer's guarded streams do so themselves, unless the process is killed",
+                Span(*ceiling)
+            ),
+            Self::RtoCeilingEndsSooner { after, otherwise } => write!(
+                f,
+                "TCP_RTO_MAX_MS lets an outage of {} end a connection with data in flight; without it the \
+                 connection survives {}",
+                Span(*after),
+                Span(*otherwise)
+            ),
+            Self::RtoCeilingCongests => f.write_str(
+                "TCP_RTO_MAX_MS makes congestion worse: a ceiling of 1 s added 27 to 61 % retransmissions to 20 \
+                 flows over a link of 800 kbit/s",
             ),
             Self::NotMeasured { system } => {
                 write!(f, "the times for {system} follow its manual and sources; nobody measured them here")
@@ -141,6 +178,8 @@ pub enum Reason {
     },
     /// Keepalive alone: every bound here would end slow readers.
     KeepaliveAlone,
+    /// The RTO ceiling, which would bound data in flight, is not accepted.
+    RtoCeilingNotAccepted,
     /// An RTO ceiling instead of a user timeout.
     RtoMaxForSlowReaders {
         /// The ceiling.
@@ -171,6 +210,7 @@ impl Reason {
         match self {
             Self::BothTimers { .. } => "both-timers",
             Self::KeepaliveAlone => "keepalive-alone",
+            Self::RtoCeilingNotAccepted => "rto-ceiling-not-accepted",
             Self::RtoMaxForSlowReaders { .. } => "rto-max-for-slow-readers",
             Self::Outage { .. } => "outage",
             Self::Mapping { .. } => "mapping",
@@ -190,7 +230,13 @@ impl fmt::Display for Reason {
             ),
             Self::KeepaliveAlone => f.write_str(
                 "Keepalive probes only an idle connection. Data in flight is left to the system's own \
-                 retransmissions: every bound that it has would also end a slow reader that lives.",
+                 retransmissions: a bound on unacknowledged data would also end a slow reader that lives.",
+            ),
+            Self::RtoCeilingNotAccepted => f.write_str(
+                "TCP_RTO_MAX_MS (Linux 6.15) would bound data in flight and spare slow readers. But it loses data \
+                 that was written before close(), lets shorter outages end a connection, and adds \
+                 retransmissions to a congested link. So it is set only where the policy accepts that \
+                 (accept-rto-ceiling).",
             ),
             Self::RtoMaxForSlowReaders { ceiling } => write!(
                 f,
@@ -228,7 +274,12 @@ pub(super) fn reasons(policy: &Policy, platform: &Platform, settings: &Settings)
     match (settings.user_timeout, settings.rto_max) {
         (Set::To(_), _) => reasons.push(Reason::BothTimers { option: platform.bound.option }),
         (_, Set::To(ceiling)) => reasons.push(Reason::RtoMaxForSlowReaders { ceiling }),
-        _ => reasons.push(Reason::KeepaliveAlone),
+        _ => {
+            reasons.push(Reason::KeepaliveAlone);
+            if platform.rto_max_per_socket && !policy.accepts_rto_ceiling() {
+                reasons.push(Reason::RtoCeilingNotAccepted);
+            }
+        }
     }
     if !policy.outage().is_zero() {
         reasons.push(Reason::Outage { survives: policy.outage() });

@@ -49,7 +49,8 @@ pub struct PeerLost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Loss {
-    /// It closed the connection (FIN).
+    /// It closed its sending side (FIN): it sends nothing more. Whether it still reads can't be told until
+    /// something is sent to it. [`over_within`](crate::over_within) waits for more than that.
     Closed,
     /// It answered with a reset (RST): killed, rebooted, or it closed with our data unread.
     Reset,
@@ -67,6 +68,15 @@ pub enum Loss {
     HeartbeatMissed,
     /// Its heartbeats stopped, and its kernel goes on answering: the application hangs.
     Hung,
+    /// There is no connection, and there never was one: nobody answered the attempt in time, or none was made.
+    NeverConnected,
+    /// The attempt to connect was refused: no program accepts connections there, or a firewall says so.
+    Refused,
+    /// The connection has ended, not by the peer's close as far as the system tells, and the cause is not known
+    /// any more: the kernel tells it once, and another reader of the same socket has taken it. While data of a
+    /// connection that is over waits to be read, Linux does not tell such an end from one in which both sides have
+    /// closed; ask again when it was read.
+    Ended,
 }
 
 /// Who noticed.
@@ -91,6 +101,8 @@ pub enum Mechanism {
     Heartbeat,
     /// Somebody on this host.
     Local,
+    /// It is not known who.
+    Unknown,
 }
 
 impl PeerLost {
@@ -140,7 +152,9 @@ impl PeerLost {
                 | Loss::Hung,
             ) => io::ErrorKind::TimedOut,
             (Some(errno), _) => io::Error::from_raw_os_error(errno).kind(),
-            (None, Loss::Closed) => io::ErrorKind::UnexpectedEof,
+            (None, Loss::Closed | Loss::Ended) => io::ErrorKind::UnexpectedEof,
+            (None, Loss::NeverConnected) => io::ErrorKind::NotConnected,
+            (None, Loss::Refused) => io::ErrorKind::ConnectionRefused,
             (None, Loss::Reset) => io::ErrorKind::ConnectionReset,
             (None, Loss::Unreachable) => io::ErrorKind::HostUnreachable,
             (None, Loss::AbortedHere) => io::ErrorKind::ConnectionAborted,
@@ -167,8 +181,12 @@ impl fmt::Display for PeerLost {
         }
         match (self.noticed_by, self.errno) {
             // The sentence says it already.
-            (Mechanism::EndOfFile | Mechanism::Reset | Mechanism::Local, _) => Ok(()),
-            (Mechanism::Icmp, Some(errno)) => write!(f, " ({})", io::Error::from_raw_os_error(errno)),
+            (Mechanism::EndOfFile | Mechanism::Reset | Mechanism::Local, _) | (Mechanism::Unknown, None) => {
+                Ok(())
+            }
+            (Mechanism::Icmp | Mechanism::Unknown, Some(errno)) => {
+                write!(f, " ({})", io::Error::from_raw_os_error(errno))
+            }
             (mechanism, _) => write!(f, " ({mechanism})"),
         }
     }
@@ -189,6 +207,9 @@ impl Loss {
             Self::AbortedHere => "aborted-here",
             Self::HeartbeatMissed => "heartbeat-missed",
             Self::Hung => "hung",
+            Self::NeverConnected => "never-connected",
+            Self::Refused => "refused",
+            Self::Ended => "ended",
         }
     }
 }
@@ -206,6 +227,9 @@ impl fmt::Display for Loss {
             Self::AbortedHere => "the connection was ended on this host",
             Self::HeartbeatMissed => "the peer's heartbeats stopped",
             Self::Hung => "the peer's kernel answers, but its application fell silent",
+            Self::NeverConnected => "the connection was never established",
+            Self::Refused => "the attempt to connect was refused",
+            Self::Ended => "the connection has ended, and its cause is not known any more",
         })
     }
 }
@@ -222,6 +246,7 @@ impl Mechanism {
             Self::Icmp => "icmp",
             Self::Heartbeat => "heartbeat",
             Self::Local => "local",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -3,25 +3,27 @@
 mod blocking;
 mod end;
 mod loss;
+mod memory;
 mod missed;
+#[cfg(feature = "tokio")]
+mod shared;
 #[cfg(feature = "tokio")]
 mod with_tokio;
 
 use std::io;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use deadpeer_core::Policy;
+use deadpeer_core::{Concern, Policy};
 use deadpeer_os::AsSock;
-use deadpeer_os::current::settings::{Applied, Gap};
-use deadpeer_os::current::stream;
+use deadpeer_os::current::settings::Gap;
 
-use crate::apply::{ApplyError, inherit};
-pub(crate) use end::end;
-pub use end::{is_lost, lost_within};
+use crate::apply::{Applied, ApplyError, inherit};
+pub(crate) use end::{Until, end};
+pub use end::{is_lost, is_over, lost_within, over_within};
 pub use loss::{Loss, Mechanism, PeerLost};
+use memory::Memory;
 #[cfg(feature = "tokio")]
-pub use with_tokio::lost;
+pub use with_tokio::{lost, over};
 
 /// Guards a stream: applies `policy` to it and makes its errors say why the peer is gone.
 ///
@@ -57,20 +59,18 @@ pub use with_tokio::lost;
 /// ```
 pub fn guard<S: AsSock>(stream: S, policy: &Policy) -> Result<Guarded<S>, ApplyError> {
     let applied = inherit(&stream, policy)?;
-    Ok(Guarded { inner: stream, applied, lost: OnceLock::new() })
+    Ok(Guarded::new(stream, applied, policy))
 }
 
-/// As [`guard`]; where the kernel's settings can't keep the policy, because its units are too coarse for it,
-/// errors are explained all the same.
+/// As [`guard`]; where the kernel's settings can't keep the policy, errors are explained all the same.
 pub(crate) fn guard_if_possible<S: AsSock>(stream: S, policy: &Policy) -> io::Result<Guarded<S>> {
     let applied = match inherit(&stream, policy) {
         Ok(applied) => applied,
-        Err(ApplyError::Unreachable(_)) => {
-            Applied { now: crate::apply::protection(&stream)?, gaps: Vec::new() }
-        }
+        Err(ApplyError::Shortfall(shortfall)) => shortfall.applied,
+        Err(ApplyError::Unreachable(_)) => Applied::as_it_is(&stream)?,
         Err(ApplyError::Socket(error)) => return Err(io::Error::other(error)),
     };
-    Ok(Guarded { inner: stream, applied, lost: OnceLock::new() })
+    Ok(Guarded::new(stream, applied, policy))
 }
 
 /// A stream whose errors carry a [`PeerLost`]. It is made by [`guard`].
@@ -79,28 +79,50 @@ pub(crate) fn guard_if_possible<S: AsSock>(stream: S, policy: &Policy) -> io::Re
 /// - What had arrived before a loss is delivered before the loss is told.
 /// - After a loss every further read tells it again: never a false end of file.
 /// - EINTR and EAGAIN pass through untouched.
+/// - Threads that share it agree: whichever call takes the kernel's error, the others tell it, too.
+/// - Where the policy accepts an RTO ceiling, dropping it puts the ceiling back before the socket closes:
+///   see [`before_close`](crate::before_close).
 #[derive(Debug)]
-pub struct Guarded<S> {
-    inner: S,
+pub struct Guarded<S: AsSock> {
+    /// There until [`Guarded::into_inner`].
+    inner: Option<S>,
     applied: Applied,
-    /// The loss, once the kernel has told it: it tells each error once only.
-    lost: OnceLock<PeerLost>,
+    /// Whether the socket has an RTO ceiling that must not outlive its descriptor.
+    has_ceiling: bool,
+    memory: Memory,
 }
 
-impl<S> Guarded<S> {
+impl<S: AsSock> Guarded<S> {
+    fn new(stream: S, applied: Applied, policy: &Policy) -> Self {
+        let has_ceiling = policy.accepts_rto_ceiling();
+        Self { inner: Some(stream), applied, has_ceiling, memory: Memory::default() }
+    }
+
     /// The stream.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
+    #[inline]
+    pub fn get_ref(&self) -> &S {
+        match &self.inner {
+            Some(stream) => stream,
+            None => unreachable!("`into_inner` consumes the guard"),
+        }
     }
 
     /// The stream. Errors of what is done with it directly are not remembered here.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
+    #[inline]
+    pub fn get_mut(&mut self) -> &mut S {
+        match &mut self.inner {
+            Some(stream) => stream,
+            None => unreachable!("`into_inner` consumes the guard"),
+        }
     }
 
-    /// The stream, guarded by its settings still, but without explanations.
-    pub fn into_inner(self) -> S {
-        self.inner
+    /// The stream, guarded by its settings still, but without explanations. Call
+    /// [`before_close`](crate::before_close) before you close it, if the policy accepts an RTO ceiling.
+    pub fn into_inner(mut self) -> S {
+        match self.inner.take() {
+            Some(stream) => stream,
+            None => unreachable!("`into_inner` consumes the guard"),
+        }
     }
 
     /// What the kernel took otherwise than the policy wants.
@@ -108,65 +130,82 @@ impl<S> Guarded<S> {
         &self.applied.gaps
     }
 
+    /// Where what is set keeps less than the policy wants: never anything, unless the policy says
+    /// [`best_effort`](deadpeer_core::PolicyBuilder::best_effort).
+    pub fn shortfalls(&self) -> &[Concern] {
+        &self.applied.shortfalls
+    }
+
     /// What is set on the socket, read back.
     pub const fn protection(&self) -> deadpeer_core::Protection {
         self.applied.now
     }
-}
 
-impl<S: AsSock> Guarded<S> {
-    /// Whether the kernel knows that the peer is gone or has closed. It does not wait, and takes no data.
+    /// Whether the kernel knows that the peer is gone or has closed. It takes no data, and does not wait, except
+    /// for a call in another thread that has taken the connection's error and is about to remember it.
     pub fn is_lost(&self) -> Option<PeerLost> {
         self.lost_within(Duration::ZERO)
     }
 
     /// Waits up to `patience` for the kernel to know that the peer is gone or has closed. Data that comes
     /// does not end the wait, and is not read.
+    ///
+    /// A peer that has said all that it had to say, and waits for the answer, counts as closed: see
+    /// [`Guarded::over_within`].
     #[doc(alias = "POLLRDHUP")]
     pub fn lost_within(&self, patience: Duration) -> Option<PeerLost> {
-        if let Some(lost) = self.lost.get() {
-            return Some(lost.clone());
-        }
-        let readiness = stream::wait_for_end(self.inner.as_sock(), patience).ok()?;
-        self.end(readiness)
+        self.wait(Until::Closed, patience)
     }
 
-    /// What poll(2) said, with the error remembered that asking takes from the socket.
-    fn end(&self, readiness: stream::Readiness) -> Option<PeerLost> {
-        let lost = end(self.inner.as_sock(), readiness).ok()??;
-        if lost.errno.is_some() {
-            // Whoever read the error first knows more than those who come after.
-            return Some(self.lost.get_or_init(|| lost).clone());
+    /// Whether the kernel knows that the connection is over: reset, timed out, or closed by both sides. Else as
+    /// [`Guarded::is_lost`].
+    pub fn is_over(&self) -> Option<PeerLost> {
+        self.over_within(Duration::ZERO)
+    }
+
+    /// Waits up to `patience` for the kernel to know that the connection is over: reset, timed out, or closed by
+    /// both sides. A client that closed its sending side after its request, and waits for the answer, does not
+    /// end the wait: [`over_within`](crate::over_within()) says more.
+    #[doc(alias = "POLLHUP")]
+    pub fn over_within(&self, patience: Duration) -> Option<PeerLost> {
+        self.wait(Until::Over, patience)
+    }
+
+    fn wait(&self, until: Until, patience: Duration) -> Option<PeerLost> {
+        if let Some(lost) = self.memory.lost() {
+            return Some(lost);
         }
-        Some(self.lost.get().cloned().unwrap_or(lost))
+        let sock = self.get_ref().as_sock();
+        end::wait(sock, until, patience, |readiness| self.memory.end(sock, readiness, until, Memory::GRACE))
+            .ok()?
     }
 
     /// Explains an error, and remembers the loss.
-    fn explain(&self, error: io::Error) -> io::Error {
-        let Some(lost) = end::lost_by(self.inner.as_sock(), &error) else { return error };
-        // EPIPE after a loss that was told before: its first cause is the true one.
-        io::Error::new(error.kind(), self.lost.get_or_init(|| lost).clone())
+    #[cold]
+    fn explain(&self, error: io::Error, grace: Duration) -> io::Error {
+        self.memory.explain(self.get_ref().as_sock(), error, grace)
     }
+}
 
-    /// After a loss whose error was taken the kernel says "end of file".
-    fn at_end_of_file(&self) -> io::Result<usize> {
-        match self.lost.get() {
-            Some(lost) => Err(lost.clone().into()),
-            None => Ok(0),
+impl<S: AsSock> Drop for Guarded<S> {
+    fn drop(&mut self) {
+        if let Some(stream) = self.inner.as_ref().filter(|_| self.has_ceiling) {
+            // What can't be set can't be helped any more.
+            let _ = crate::apply::before_close(stream);
         }
     }
 }
 
 #[cfg(unix)]
-impl<S: std::os::fd::AsFd> std::os::fd::AsFd for Guarded<S> {
+impl<S: AsSock + std::os::fd::AsFd> std::os::fd::AsFd for Guarded<S> {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.inner.as_fd()
+        self.get_ref().as_fd()
     }
 }
 
 #[cfg(windows)]
-impl<S: std::os::windows::io::AsSocket> std::os::windows::io::AsSocket for Guarded<S> {
+impl<S: AsSock + std::os::windows::io::AsSocket> std::os::windows::io::AsSocket for Guarded<S> {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        self.inner.as_socket()
+        self.get_ref().as_socket()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deadpeer::{Loss, Mechanism, PeerLost};
 use deadpeer_core::protocol::{Bye, Frame, Malformed, Reason};
-use deadpeer_core::{Instant, Roster};
+use deadpeer_core::{Instant, Roster, Set};
 
 use super::joint::reset_on_close;
 use super::speech::Halt;
@@ -170,6 +170,11 @@ impl Worker {
         if entry.dialogue.is_up() {
             // The peer is gone: nothing of it is to stay in the kernel.
             reset_on_close(&entry.socket);
+        }
+        if self.shared.config.settings.is_some_and(|settings| matches!(settings.rto_max, Set::To(_))) {
+            // What was written is to arrive after the close, too. What can't be set can't be helped any more.
+            let plain = entry.joint().and_then(|joint| joint.plain.as_ref()).map(deadpeer::before_close);
+            let _ = (deadpeer::before_close(&entry.socket), plain);
         }
     }
 }

@@ -216,7 +216,8 @@ const KERNEL: Duration = Duration::from_secs(6);
 /// With kernel settings that keep [`KERNEL`] and spare who takes nothing.
 #[cfg(target_os = "linux")]
 fn protected() -> Config {
-    let kernel = Policy::detect(KERNEL).survive(Duration::from_secs(1)).slow_readers(true).build().unwrap();
+    let kernel = Policy::detect(KERNEL).survive(Duration::from_secs(1)).slow_readers(true);
+    let kernel = kernel.accept_rto_ceiling(true).build().unwrap();
     let mut config = config();
     config.settings = Some(kernel.plan(&Platform::linux()).unwrap().settings);
     config
@@ -340,6 +341,40 @@ fn a_way_that_falls_silent_under_load_ends_both_connections_in_time() {
             });
         }
     }));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_program_wrote_before_it_closed_arrives_after_an_outage() {
+    isolated!(|| {
+        let settings = protected().settings.unwrap();
+        if !deadpeer::platform().rto_max_per_socket {
+            eprintln!("skipped: this kernel has no TCP_RTO_MAX_MS");
+            return;
+        }
+        assert!(matches!(settings.rto_max, deadpeer_core::Set::To(_)), "{settings:?}");
+        let network = Network::new().unwrap();
+        let target = network.right(|| TcpListener::bind((Network::RIGHT_V4[0], 5432))).unwrap();
+        let forward = target.local_addr().unwrap();
+        let server = network.left(|| Ok(server("127.0.0.1:0", forward, protected()))).unwrap();
+        let far = server.0.address();
+        let gateway = network.left(|| Ok(gateway("127.0.0.1:0", far, protected()))).unwrap();
+        let mut program = network.left(|| Ok(program(gateway.0.address()))).unwrap();
+        let (mut accepted, _) = target.accept().unwrap();
+        // The target has nothing to say, so the connection is over with what the program says.
+        accepted.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(program.read(&mut [0; 8]).unwrap(), 0);
+        let cut = network.cut(Direction::Both).unwrap();
+        program.write_all(&[7; 5_000]).unwrap();
+        drop(program);
+        assert_eq!(server.1.find(word), "left");
+        thread::sleep(Duration::from_secs(10));
+        cut.heal().unwrap();
+        let mut all = Vec::new();
+        accepted.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        accepted.read_to_end(&mut all).unwrap();
+        assert_eq!(all.len(), 5_000);
+    });
 }
 
 #[test]

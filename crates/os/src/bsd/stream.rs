@@ -10,7 +10,7 @@ use deadpeer_core::{Facts, Known, TcpState, Why};
 use rustix::event::PollFlags;
 
 use super::tcp_info::TcpInfo;
-pub use crate::stream::{Ending, Peek, Readiness, Seen};
+pub use crate::stream::{Ending, Peek, Readiness, Seen, WithoutError};
 pub use crate::unix::stream::{ending, peek, set_nonblocking, take_error};
 use crate::unix::stream::{poll_one, unread};
 
@@ -53,6 +53,40 @@ pub fn wait_for_end(sock: BorrowedFd<'_>, patience: Duration) -> io::Result<Read
             thread::sleep(left.min(FULL_AGAIN));
         }
     }
+}
+
+/// Waits until the connection is over in both directions, or for `patience`. Neither data nor the peer's FIN
+/// ends the wait.
+///
+/// # Errors
+/// Of poll(2).
+#[doc(alias = "POLLHUP")]
+pub fn wait_for_over(sock: BorrowedFd<'_>, patience: Duration) -> io::Result<Readiness> {
+    // POLLERR and POLLHUP come unasked.
+    let flags = poll_one(sock, PollFlags::empty(), patience)?;
+    Ok(Readiness {
+        hung_up: flags.contains(PollFlags::HUP),
+        error: flags.contains(PollFlags::ERR),
+        ..Readiness::default()
+    })
+}
+
+/// Whether the peer's FIN has come. `None`: once a connection has ended, these systems do not tell.
+pub fn peer_finished(_sock: BorrowedFd<'_>) -> Option<bool> {
+    None
+}
+
+/// As [`look`].
+///
+/// # Errors
+/// As [`look`].
+pub fn look_settled(sock: BorrowedFd<'_>) -> io::Result<Seen> {
+    look(sock)
+}
+
+/// What `readiness` means where no error was pending. `seen` is from before the error was asked for.
+pub fn without_error(sock: BorrowedFd<'_>, readiness: Readiness, seen: &Seen) -> WithoutError {
+    crate::unix::stream::without_error(readiness, seen, || peer_finished(sock))
 }
 
 fn kqueue() -> io::Result<OwnedFd> {
@@ -136,5 +170,5 @@ pub fn look(sock: BorrowedFd<'_>) -> io::Result<Seen> {
     facts.in_flight = unacknowledged.unwrap_or(0);
     facts.unread = unread(sock);
     info.fill(&mut facts);
-    Ok(Seen { facts, unacknowledged, peer_window: None })
+    Ok(Seen { facts, unacknowledged, peer_window: None, established: None })
 }

@@ -8,6 +8,9 @@ crate::option::names! {
     SO_ATTACH_FILTER = libc::SOL_SOCKET, libc::SO_ATTACH_FILTER;
     SO_DETACH_FILTER = libc::SOL_SOCKET, libc::SO_DETACH_FILTER;
     SO_BINDTOIFINDEX = libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX;
+    SO_TIMESTAMPING = libc::SOL_SOCKET, libc::SO_TIMESTAMPING;
+    SO_ZEROCOPY = libc::SOL_SOCKET, libc::SO_ZEROCOPY;
+    IP_RECVERR = libc::IPPROTO_IP, libc::IP_RECVERR;
     TCP_KEEPIDLE = libc::IPPROTO_TCP, libc::TCP_KEEPIDLE;
     TCP_KEEPINTVL = libc::IPPROTO_TCP, libc::TCP_KEEPINTVL;
     TCP_KEEPCNT = libc::IPPROTO_TCP, libc::TCP_KEEPCNT;
@@ -15,6 +18,7 @@ crate::option::names! {
     TCP_INFO = libc::IPPROTO_TCP, libc::TCP_INFO;
     TCP_USER_TIMEOUT = libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT;
     TCP_REPAIR = libc::IPPROTO_TCP, libc::TCP_REPAIR;
+    TCP_ZEROCOPY_RECEIVE = libc::IPPROTO_TCP, libc::TCP_ZEROCOPY_RECEIVE;
     // linux/tcp.h since 6.15; libc does not know it yet.
     TCP_RTO_MAX_MS = libc::IPPROTO_TCP, 44;
 }

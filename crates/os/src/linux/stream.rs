@@ -7,8 +7,9 @@ use std::time::Duration;
 use deadpeer_core::{Facts, TcpState};
 use rustix::event::PollFlags;
 
+use super::sockopt;
 use super::tcp_info::{CAPACITY, TcpInfo};
-pub use crate::stream::{Ending, Peek, Readiness, Seen};
+pub use crate::stream::{Ending, Peek, Readiness, Seen, WithoutError};
 pub use crate::unix::stream::{ending, peek, set_nonblocking, take_error};
 use crate::unix::stream::{poll_one, unread};
 
@@ -42,6 +43,51 @@ pub fn wait_for_end(sock: BorrowedFd<'_>, patience: Duration) -> io::Result<Read
     poll_one(sock, PollFlags::RDHUP, patience).map(Readiness::from)
 }
 
+/// Waits until the connection is over in both directions, or for `patience`. Neither data nor the peer's FIN
+/// ends the wait; what waits in the error queue does.
+///
+/// # Errors
+/// Of poll(2).
+#[doc(alias = "POLLHUP")]
+pub fn wait_for_over(sock: BorrowedFd<'_>, patience: Duration) -> io::Result<Readiness> {
+    // POLLERR and POLLHUP come unasked.
+    poll_one(sock, PollFlags::empty(), patience).map(Readiness::from)
+}
+
+/// Whether the peer's FIN has come, also where the connection has ended since and its error was taken. `None`
+/// while data waits to be read, and where the kernel does not tell (MPTCP; before Linux 4.18).
+///
+/// `TCP_ZEROCOPY_RECEIVE` without a place to map to takes nothing, and fails with EIO where the queue is empty
+/// and `SOCK_DONE` is set, which only `tcp_fin` does (`tcp_zerocopy_receive` in net/ipv4/tcp.c). A
+/// structure of 16 bytes has no room for the pending error, so that stays.
+#[doc(alias = "TCP_ZEROCOPY_RECEIVE")]
+pub fn peer_finished(sock: BorrowedFd<'_>) -> Option<bool> {
+    let mut receive = [0; 16];
+    match sockopt::get_bytes(sock, sockopt::TCP_ZEROCOPY_RECEIVE, &mut receive) {
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => Some(true),
+        // Its last four bytes say how many bytes are there to be read.
+        Ok(16) if receive[12..] == [0; 4] => Some(false),
+        _ => None,
+    }
+}
+
+/// As [`look`], but not in the middle of an end: poll(2) and TCP_INFO's state are read without the socket's lock,
+/// so the sign of an end may be there before the state that belongs to it.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_settled(sock: BorrowedFd<'_>) -> io::Result<Seen> {
+    // It takes the lock, whatever it says.
+    let _ = peer_finished(sock);
+    look(sock)
+}
+
+/// What `readiness` means where no error was pending. `seen` is from before the error was asked for: what ended
+/// in between is then told by the next look.
+pub fn without_error(sock: BorrowedFd<'_>, readiness: Readiness, seen: &Seen) -> WithoutError {
+    crate::unix::stream::without_error(readiness, seen, || peer_finished(sock))
+}
+
 /// Bytes that the peer has not acknowledged, sent or not; also after the connection has ended.
 ///
 /// # Errors
@@ -71,5 +117,6 @@ pub fn look(sock: BorrowedFd<'_>) -> io::Result<Seen> {
     facts.in_flight = unacknowledged.unwrap_or(0);
     facts.unread = unread(sock);
     info.fill(&mut facts);
-    Ok(Seen { facts, unacknowledged, peer_window: info.peer_window() })
+    let established = info.established();
+    Ok(Seen { facts, unacknowledged, peer_window: info.peer_window(), established })
 }

@@ -60,6 +60,16 @@ impl<'a> TcpInfo<'a> {
         self.word(228)
     }
 
+    /// Whether the peer ever answered the connection attempt: its answer counts as a delivery
+    /// (`tcpi_delivered`, from Linux 4.18).
+    pub fn established(self) -> Option<bool> {
+        match self.state()? {
+            TcpState::SynSent | TcpState::SynReceived | TcpState::Listen => Some(false),
+            TcpState::Close => self.word(192).map(|delivered| delivered > 0),
+            _ => Some(true),
+        }
+    }
+
     /// The youngest sign of the peer: data or an acknowledgement.
     pub fn last_heard(self) -> Option<Duration> {
         Some(self.age(52)?.min(self.age(56)?))

@@ -8,7 +8,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use crate::stream::{Ending, Peek};
+use deadpeer_core::TcpState;
+
+use crate::stream::{Ending, Peek, Readiness, Seen, WithoutError};
 
 /// Waits for `events`. A signal (EINTR) does not end the wait, and does not lengthen it.
 pub(crate) fn poll_one(sock: BorrowedFd<'_>, events: PollFlags, patience: Duration) -> io::Result<PollFlags> {
@@ -51,6 +53,26 @@ pub fn peek(sock: BorrowedFd<'_>) -> Peek {
     }
 }
 
+/// What poll's answer means where no error was pending; `seen` is from before the error was asked for, and
+/// `finished` says whether the peer's FIN has come, where that is known.
+///
+/// The state counts, and not POLLRDHUP: a program's own `shutdown` of its receiving side sets that, too.
+pub(crate) fn without_error(
+    readiness: Readiness,
+    seen: &Seen,
+    finished: impl FnOnce() -> Option<bool>,
+) -> WithoutError {
+    match seen.facts.state {
+        TcpState::CloseWait => WithoutError::PeerClosed,
+        TcpState::LastAck | TcpState::Closing | TcpState::TimeWait => WithoutError::BothClosed,
+        TcpState::Close if seen.established == Some(false) => WithoutError::NeverConnected,
+        TcpState::Close if finished() == Some(true) => WithoutError::BothClosed,
+        TcpState::Close => WithoutError::ErrorTaken,
+        _ if readiness.hung_up => WithoutError::ShutHere,
+        _ => WithoutError::GoesOn,
+    }
+}
+
 /// Bytes that came and were not read.
 pub(crate) fn unread(sock: BorrowedFd<'_>) -> u32 {
     rustix::io::ioctl_fionread(sock).map_or(0, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
@@ -71,6 +93,7 @@ pub fn ending(_sock: BorrowedFd<'_>, errno: i32) -> Option<Ending> {
         Errno::PIPE => Ending::Broken,
         Errno::TIMEDOUT => Ending::Silence,
         Errno::CONNABORTED => Ending::Aborted,
+        Errno::CONNREFUSED => Ending::Refused,
         #[cfg(target_os = "linux")]
         Errno::NONET => Ending::Unreachable,
         // What the kernel makes of ICMP's "unreachable" messages (Linux: `icmp_err_convert` in
@@ -79,7 +102,6 @@ pub fn ending(_sock: BorrowedFd<'_>, errno: i32) -> Option<Ending> {
         | Errno::NETUNREACH
         | Errno::HOSTDOWN
         | Errno::NETDOWN
-        | Errno::CONNREFUSED
         | Errno::NOPROTOOPT
         | Errno::PROTO => Ending::Unreachable,
         _ => return None,

@@ -13,7 +13,7 @@ use super::ioctl;
 use super::sockopt::{self, checked, is_not_known, raw};
 use super::tcp_info::TcpInfo;
 use super::wait::poll;
-pub use crate::stream::{Ending, Peek, Readiness, Seen};
+pub use crate::stream::{Ending, Peek, Readiness, Seen, WithoutError};
 
 /// Asks WSAPoll, without waiting.
 ///
@@ -44,6 +44,36 @@ pub fn wait_for_end(sock: BorrowedSocket<'_>, patience: Duration) -> io::Result<
         if polled[0].revents != 0 {
             thread::sleep(left.min(URGENT_AGAIN));
         }
+    }
+}
+
+/// Waits as [`wait_for_end`] does: Windows has no sign of its own for the end of both directions.
+///
+/// # Errors
+/// Of WSAPoll.
+pub fn wait_for_over(sock: BorrowedSocket<'_>, patience: Duration) -> io::Result<Readiness> {
+    wait_for_end(sock, patience)
+}
+
+/// Whether the peer's FIN has come. `None`: once a connection has ended, Windows does not tell.
+pub fn peer_finished(_sock: BorrowedSocket<'_>) -> Option<bool> {
+    None
+}
+
+/// As [`look`].
+///
+/// # Errors
+/// As [`look`].
+pub fn look_settled(sock: BorrowedSocket<'_>) -> io::Result<Seen> {
+    look(sock)
+}
+
+/// What `readiness` means where no error was pending. The state does not count, since Windows before 1703 does
+/// not tell it.
+pub fn without_error(_sock: BorrowedSocket<'_>, readiness: Readiness, _seen: &Seen) -> WithoutError {
+    match readiness.hung_up {
+        true => WithoutError::PeerClosed,
+        false => WithoutError::GoesOn,
     }
 }
 
@@ -141,7 +171,7 @@ pub fn look(sock: BorrowedSocket<'_>) -> io::Result<Seen> {
         }
         Err(error) => return Err(error),
     };
-    Ok(Seen { facts, unacknowledged, peer_window: None })
+    Ok(Seen { facts, unacknowledged, peer_window: None, established: None })
 }
 
 /// Whether it has a peer.
@@ -169,10 +199,10 @@ pub fn ending(sock: BorrowedSocket<'_>, errno: i32) -> Option<Ending> {
             win::ERROR_NETNAME_DELETED => return Some(Ending::Reset), // STATUS_CONNECTION_RESET
             win::ERROR_SEM_TIMEOUT => return Some(Ending::Silence),   // STATUS_IO_TIMEOUT
             win::ERROR_CONNECTION_ABORTED => return Some(Ending::AbortedOrSilence),
-            win::ERROR_HOST_UNREACHABLE
-            | win::ERROR_NETWORK_UNREACHABLE
-            | win::ERROR_PORT_UNREACHABLE
-            | win::ERROR_CONNECTION_REFUSED => return Some(Ending::Unreachable),
+            win::ERROR_HOST_UNREACHABLE | win::ERROR_NETWORK_UNREACHABLE | win::ERROR_PORT_UNREACHABLE => {
+                return Some(Ending::Unreachable);
+            }
+            win::ERROR_CONNECTION_REFUSED => return Some(Ending::Refused),
             _ => {}
         }
     }
@@ -185,11 +215,8 @@ pub fn ending(sock: BorrowedSocket<'_>, errno: i32) -> Option<Ending> {
         ws::WSAENETRESET => Ending::Keepalive,
         // "aborted by the software in your host computer, possibly due to a data transmission time-out"
         ws::WSAECONNABORTED => Ending::AbortedOrSilence,
-        ws::WSAEHOSTUNREACH
-        | ws::WSAENETUNREACH
-        | ws::WSAEHOSTDOWN
-        | ws::WSAENETDOWN
-        | ws::WSAECONNREFUSED => Ending::Unreachable,
+        ws::WSAECONNREFUSED => Ending::Refused,
+        ws::WSAEHOSTUNREACH | ws::WSAENETUNREACH | ws::WSAEHOSTDOWN | ws::WSAENETDOWN => Ending::Unreachable,
         _ => return None,
     })
 }

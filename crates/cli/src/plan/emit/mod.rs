@@ -114,8 +114,7 @@ impl Wanted<'_> {
 
     fn without_rto_max(&self, written: &mut Written, who: &str) {
         if self.rto_max().is_some() {
-            written
-                .cannot("TCP_RTO_MAX_MS", &format!("{who} has no word for it (sysctl tcp_rto_max_ms has)"));
+            written.cannot("TCP_RTO_MAX_MS", &format!("{who} has no word for it"));
         }
     }
 }
@@ -143,6 +142,12 @@ pub(crate) fn emit(target: Target, plan: &Plan, policy: &Policy, platform: &Plat
     let mut text = format!("{comment} To {}, on {}.\n", super::wanted(policy, plan.outage), platform.system);
     for missing in &written.missing {
         text += &format!("{comment} {missing}.\n");
+    }
+    let lines_set_it = matches!(target, Target::C | Target::Python | Target::Go);
+    if lines_set_it && wanted.rto_max().is_some() {
+        text += &format!(
+            "{comment} Before you close the socket, set TCP_RTO_MAX_MS to 120000, or data may be lost.\n"
+        );
     }
     text += &written.lines;
     if target == Target::WindowsRegistry {

@@ -17,9 +17,10 @@ pub(super) fn write(wanted: &Wanted<'_>) -> Written {
                 Wanted::seconds(keepalive.interval()),
                 keepalive.probes(),
             ));
-            if let Some(milliseconds) = wanted.rto_max() {
-                written.line("# Linux 6.15 and later.");
-                written.line(format!("net.ipv4.tcp_rto_max_ms = {milliseconds}"));
+            if wanted.rto_max().is_some() {
+                let why = "as the default of the whole system it would lose data of every program, since none puts \
+                           it back before it closes";
+                written.cannot("TCP_RTO_MAX_MS", why);
             }
         }
         System::MacOs | System::FreeBsd => {

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use deadpeer_core::{Hop, Known, TcpState};
-use deadpeer_os::linux::diag::Diag;
 use deadpeer_os::linux::ask;
+use deadpeer_os::linux::diag::Diag;
 
 use super::super::census;
 use super::super::connection::Connection;
