@@ -39,32 +39,46 @@ fn rtt(stream: &TcpStream) -> Duration {
     facts.rtt.unwrap()
 }
 
+/// The shortest of some tries: a busy machine can make any of them late, but none early.
+fn shortest(enough: Duration, mut attempt: impl FnMut() -> Duration) -> Duration {
+    let mut shortest = Duration::MAX;
+    for _ in 0..5 {
+        shortest = shortest.min(attempt());
+        if shortest < enough {
+            break;
+        }
+    }
+    shortest
+}
+
 #[test]
 fn a_delay_counts_in_its_own_direction() {
     linked!(1, |link| {
-        let delay = Impairment::new().delay(Duration::from_millis(200));
+        let delay = Duration::from_millis(200);
         for address in FAMILIES {
             let (listener, there) = listen(&link, address);
-            for (direction, least) in
-                [(Direction::LeftToRight, 200), (Direction::RightToLeft, 200), (Direction::Both, 400)]
-            {
+            for (direction, least) in [
+                (Direction::LeftToRight, delay),
+                (Direction::RightToLeft, delay),
+                (Direction::Both, 2 * delay),
+            ] {
                 link.heal();
-                link.set(direction, delay);
-                let start = Instant::now();
-                let client = link.left(|| TcpStream::connect(there)).unwrap();
-                let took = start.elapsed().as_millis();
-                let (server, _) = listener.accept().unwrap();
-                assert!((least..least + 190).contains(&took), "{direction:?}: {took} ms");
-                let measured = rtt(&client).as_millis();
-                assert!((least..least + 190).contains(&measured), "{direction:?}: {measured} ms by TCP_INFO");
+                link.set(direction, Impairment::new().delay(delay));
+                let late = least + delay * 9 / 10;
+                let mut ends = None;
+                let took = shortest(late, || {
+                    let start = Instant::now();
+                    let client = link.left(|| TcpStream::connect(there)).unwrap();
+                    let took = start.elapsed().min(rtt(&client));
+                    ends = Some((client, listener.accept().unwrap().0));
+                    took
+                });
+                assert!((least..late).contains(&took), "{direction:?}: {took:?}");
+                let (client, server) = ends.unwrap();
 
                 // One way alone: what the client says against what the server says.
-                let start = Instant::now();
-                assert!(arrives(&client, &server, 5, A_WHILE));
-                let there = start.elapsed() >= Duration::from_millis(200);
-                let start = Instant::now();
-                assert!(arrives(&server, &client, 5, A_WHILE));
-                let back = start.elapsed() >= Duration::from_millis(200);
+                let there = shortest(delay, || said(&client, &server)) >= delay;
+                let back = shortest(delay, || said(&server, &client)) >= delay;
                 let expected = match direction {
                     Direction::Both => (true, true),
                     Direction::LeftToRight => (true, false),
@@ -76,6 +90,13 @@ fn a_delay_counts_in_its_own_direction() {
     });
 }
 
+/// How long five bytes take.
+fn said(from: &TcpStream, to: &TcpStream) -> Duration {
+    let start = Instant::now();
+    assert!(arrives(from, to, 5, A_WHILE));
+    start.elapsed()
+}
+
 #[test]
 fn a_round_trip_of_seconds_is_waited_for() {
     linked!(1, |link| {
@@ -84,7 +105,7 @@ fn a_round_trip_of_seconds_is_waited_for() {
         let start = Instant::now();
         let _client = link.left(|| TcpStream::connect(there)).unwrap();
         let took = start.elapsed();
-        assert!(took >= Duration::from_millis(2200) && took < Duration::from_millis(2500), "{took:?}");
+        assert!(took >= Duration::from_millis(2200) && took < Duration::from_millis(3100), "{took:?}");
         assert!(link.under_way() > 0, "the SYN that was sent again after a second, or our acknowledgement");
     });
 }

@@ -66,7 +66,7 @@ impl Tun {
     /// this returns.
     ///
     /// # Errors
-    /// `EINVAL` if it is no IP packet, `EIO` if the device is down, `EBADFD` if it was deleted, `ENOMEM`.
+    /// `EINVAL` if its version is neither 4 nor 6, `EIO` if the device is down, `EBADFD` if it was deleted, `ENOMEM`.
     pub fn send(&self, packet: &[u8]) -> io::Result<()> {
         rustix::io::retry_on_intr(|| rustix::io::write(&self.0, packet))?;
         Ok(())
@@ -88,5 +88,39 @@ impl Request {
 impl AsFd for Tun {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use deadpeer_lab::isolated;
+
+    use super::*;
+    use crate::linux::rtnetlink::Rtnetlink;
+
+    #[test]
+    fn a_device_lives_as_long_as_its_value() {
+        isolated!(|| {
+            let mut netlink = Rtnetlink::open().unwrap();
+            let device = Tun::create("tun7").unwrap();
+            assert_eq!(Tun::create("tun7").unwrap_err().kind(), ErrorKind::ResourceBusy);
+            assert!(!netlink.is_running("tun7").unwrap());
+            assert_eq!(device.send(&[0x45; 20]).unwrap_err().raw_os_error(), Some(libc::EIO), "it is down");
+            netlink.set_link("tun7", true).unwrap();
+            assert!(netlink.is_running("tun7").unwrap(), "it has its carrier at once");
+            assert_eq!(device.send(&[0x10; 20]).unwrap_err().kind(), ErrorKind::InvalidInput);
+            netlink.set_queue_length("tun7", 9).unwrap();
+            drop(device);
+            assert!(netlink.is_running("tun7").is_err());
+        });
+    }
+
+    #[test]
+    fn a_name_that_no_device_can_have_is_refused() {
+        for name in ["", "sixteen-bytes-xx"] {
+            assert_eq!(Tun::create(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use deadpeer_os::linux::tun::Tun;
 
 const DEVICE: &str = "tun0";
 
-/// One of the two hosts of an [`ImpairedLink`].
+/// One of the two hosts of an [`ImpairedLink`](crate::ImpairedLink).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// A host with one address of each family.
