@@ -1,8 +1,9 @@
 //! Programs built for Windows notice a host that falls silent, under wine: a server on a completion port of its own,
 //! one on tokio, which has a completion port underneath, and a client blocked in select().
 //!
-//! Wine hands SIO_KEEPALIVE_VALS on to Linux in whole seconds, and Linux counts its own number of probes. So the
-//! policy is one whose plan has an interval of a second, and the namespace's number of probes is Windows' ten.
+//! Wine 8 hands SIO_KEEPALIVE_VALS on to Linux in whole seconds, and Linux counts its own number of probes. So the
+//! policy is one whose plan has an interval of a second, and the namespace's number of probes is Windows' ten. Wine 10
+//! takes the number of probes as well.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 

@@ -186,5 +186,7 @@ fn a_client_that_hangs_is_told_from_a_host_that_is_gone() {
     assert_eq!(lost.cause, hung_or_gone);
     assert!(lost.silent.unwrap() >= DETECT && lost.silent.unwrap() < DETECT + Duration::from_millis(700));
     hung.set_read_timeout(Some(SOON)).unwrap();
-    assert!(!answer(&mut hung).is_empty());
+    // The server resets the connection. Linux keeps what had arrived before; Windows and wine 10 may discard it.
+    let said = answer(&mut hung);
+    assert!(!said.is_empty() || cfg!(not(target_os = "linux")));
 }
