@@ -111,10 +111,10 @@ fn what_is_not_set_is_off() {
     assert_eq!(detection(&protection, &platform(), SECOND).idle, Bound::Never);
 }
 
-mod not_on_wine {
+/// Wine 8 turns a reset into an end of file.
+mod not_on_wine_8 {
     use super::*;
 
-    /// Wine 8 turns a reset into an end of file.
     #[test]
     fn a_reset_is_a_reset() {
         let (mut client, server) = pair();

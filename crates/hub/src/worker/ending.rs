@@ -84,6 +84,10 @@ impl Worker {
             _ if greeting && error.kind() == io::ErrorKind::InvalidData => {
                 self.refuse(index, Refusal::Tls(error.to_string()));
             }
+            // The connection was there: a close with our HELLO unread is a reset.
+            Some(lost) if greeting && matches!(lost.cause, Loss::Reset | Loss::Closed) => {
+                self.refuse(index, Refusal::Closed)
+            }
             Some(_) if greeting => self.refuse(index, Refusal::Unreachable(error.to_string())),
             Some(lost) => self.lost(index, lost.clone(), now),
             None if greeting => self.refuse(index, Refusal::Closed),

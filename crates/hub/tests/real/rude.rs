@@ -1,12 +1,13 @@
 //! Peers that do what they may not, and limits.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use deadpeer::Loss;
 use deadpeer_core::protocol::{Frame, LIMIT, Reason};
 use deadpeer_hub::{Ending, Event, Refusal};
+use socket2::SockRef;
 
 use crate::common::{DETECT, SOON, arrived, config, hello, raw, serve, word};
 
@@ -48,10 +49,23 @@ fn whoever_does_not_greet_is_refused() {
         assert_eq!((events.find(word), goodbye(&said)), (refused, reason), "{bytes:?}");
         assert!(began.elapsed() < Duration::from_secs(2));
     }
-    let mut stream = raw(server.address());
-    stream.write_all(&hello("shy")[..10]).unwrap();
-    drop(stream);
-    assert_eq!(events.find(word), "closed");
+    // Connections that end before a complete HELLO: by an end of file, by a reset because the server's HELLO was left
+    // unread, and by a reset that the program asked for.
+    let ends: [fn(TcpStream); 3] = [
+        |stream| stream.shutdown(Shutdown::Write).unwrap(),
+        drop,
+        |stream| SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(),
+    ];
+    for (at, end) in ends.into_iter().enumerate() {
+        let mut stream = raw(server.address());
+        stream.write_all(&hello("shy")[..10]).unwrap();
+        // The server's HELLO has arrived.
+        assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+        let kept = (at == 0).then(|| stream.try_clone().unwrap());
+        end(stream);
+        assert_eq!(events.find(word), "closed", "end {at}");
+        drop(kept);
+    }
     // The last words of the others may still be on their way.
     let until = Instant::now() + SOON;
     while server.counters().held != 0 {
@@ -172,5 +186,7 @@ fn a_client_that_hangs_is_told_from_a_host_that_is_gone() {
     assert_eq!(lost.cause, hung_or_gone);
     assert!(lost.silent.unwrap() >= DETECT && lost.silent.unwrap() < DETECT + Duration::from_millis(700));
     hung.set_read_timeout(Some(SOON)).unwrap();
-    assert!(!answer(&mut hung).is_empty());
+    // The server resets the connection. Linux keeps what had arrived before; Windows and wine 10 may discard it.
+    let said = answer(&mut hung);
+    assert!(!said.is_empty() || cfg!(not(target_os = "linux")));
 }

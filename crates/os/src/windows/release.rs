@@ -19,7 +19,8 @@ pub fn release() -> String {
 }
 
 /// Whether this is wine, which lends Windows' calls to Linux' sockets: its ntdll has a function that Windows'
-/// has not. Wine 8 knows `SIO_KEEPALIVE_VALS` and none of the newer options.
+/// has not. Wine 8 knows `SIO_KEEPALIVE_VALS` and none of the newer options; wine 10 knows `TCP_KEEPIDLE`,
+/// `TCP_KEEPINTVL` and `TCP_KEEPCNT`, but neither `TCP_MAXRT` nor `SIO_TCP_INFO`.
 pub fn is_wine() -> bool {
     // SAFETY: both names are C strings; ntdll is in every process and stays.
     unsafe {
