@@ -7,6 +7,7 @@ use std::time::Duration;
 use deadpeer_core::{Facts, TcpState};
 use rustix::event::PollFlags;
 
+use super::receive_buffer::ReceiveBuffer;
 use super::tcp_info::{CAPACITY, TcpInfo};
 pub use crate::stream::{Ending, Peek, Readiness, Seen};
 pub use crate::unix::stream::{ending, peek, set_nonblocking, take_error};
@@ -71,5 +72,10 @@ pub fn look(sock: BorrowedFd<'_>) -> io::Result<Seen> {
     facts.in_flight = unacknowledged.unwrap_or(0);
     facts.unread = unread(sock);
     info.fill(&mut facts);
+    if !info.has_own_window()
+        && let Some(buffer) = ReceiveBuffer::read(sock)
+    {
+        buffer.fill(info, &mut facts);
+    }
     Ok(Seen { facts, unacknowledged, peer_window: info.peer_window() })
 }

@@ -13,6 +13,7 @@ use deadpeer_core::{Facts, TcpState};
 use rustix::net::SocketAddrAny;
 
 use super::netlink::{Error, Finish, Protocol, Request, Socket};
+use super::receive_buffer;
 pub use row::{Cookie, Row, parse_row};
 
 /// `SOCK_DIAG_BY_FAMILY`: type of requests and answers.
@@ -171,7 +172,7 @@ fn request(family: Family, states: States, one: Option<&Row>) -> [u8; 56] {
         Family::V6 => libc::AF_INET6 as u8,
     };
     bytes[1] = libc::IPPROTO_TCP as u8;
-    bytes[2] = 1 << (INET_DIAG_INFO - 1);
+    bytes[2] = 1 << (INET_DIAG_INFO - 1) | receive_buffer::extension();
     bytes[4..8].copy_from_slice(&states.0.to_ne_bytes());
     if let Some(row) = one {
         row.write_id(&mut bytes[8..56]);

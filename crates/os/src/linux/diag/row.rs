@@ -7,6 +7,7 @@ use deadpeer_core::{AcceptQueue, Facts, TcpState, Timer};
 
 use super::super::netlink::message::bytes_at;
 use super::super::netlink::{Attributes, Malformed};
+use super::super::receive_buffer::{self, ReceiveBuffer};
 use super::super::tcp_info::{self, TcpInfo};
 
 /// What identifies a socket as long as the kernel runs (`SO_COOKIE`).
@@ -75,12 +76,20 @@ pub fn parse_row(payload: &[u8]) -> Result<Row, Malformed> {
         facts.unread = receive_queue;
         facts.in_flight = send_queue;
     }
+    let (mut info, mut buffer) = (None, None);
     for attribute in Attributes::new(&payload[FIXED..]) {
         let (kind, value) = attribute.map_err(|e| Malformed { offset: e.offset + FIXED, ..e })?;
         // A listener's tcp_info holds its queue where others have counters.
         if kind == ATTRIBUTE_INFO && state != TcpState::Listen {
-            TcpInfo::new(value).fill(&mut facts);
+            let value = TcpInfo::new(value);
+            value.fill(&mut facts);
+            info = Some(value);
+        } else if kind == receive_buffer::ATTRIBUTE {
+            buffer = ReceiveBuffer::new(value);
         }
+    }
+    if let (Some(info), Some(buffer)) = (info, buffer) {
+        buffer.fill(info, &mut facts);
     }
     if matches!(facts.timer, Timer::Retransmit(_)) && state != TcpState::Established {
         // Requests (SYN_RECV) carry no tcp_info; the list itself counts.
