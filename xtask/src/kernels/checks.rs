@@ -182,7 +182,9 @@ fn judge_lab(output: &[String]) -> (String, Vec<String>) {
     let count = |mark: &str| cells.iter().filter(|cell| cell["mark"] == mark).count();
     let (left_out, not_applicable) = (count("left-out"), count("not-applicable"));
     let wrong: Vec<_> = cells.iter().filter(|cell| cell["as_expected"] != true).collect();
-    let measured = cells.len() - left_out - not_applicable;
+    // What would take longer than the run: nothing was seen of it.
+    let longer = count("not-in-run");
+    let measured = cells.len() - left_out - not_applicable - longer;
     let mut failures: Vec<String> = wrong.iter().map(|cell| describe(cell)).collect();
     if measured == 0 {
         failures.push("no cell was measured".into());
@@ -190,6 +192,9 @@ fn judge_lab(output: &[String]) -> (String, Vec<String>) {
     let mut numbers = format!("{}/{measured}", measured.saturating_sub(wrong.len()));
     if left_out > 0 {
         numbers += &format!(", {left_out} left out");
+    }
+    if longer > 0 {
+        numbers += &format!(", {longer} not in this run");
     }
     (numbers, failures)
 }

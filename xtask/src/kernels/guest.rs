@@ -157,8 +157,8 @@ fn add_modules(
         modprobe.args(["--show-depends", "--set-version", &kernel.release, "--dirname"]);
         // It fails for a module that the kernel does not have.
         let Ok(needed) = output(modprobe.arg(kernel.root()).arg(module), interrupt) else { continue };
-        for file in needed.lines().filter_map(|line| line.strip_prefix("insmod ")) {
-            let file = Path::new(file.trim());
+        for file in needed.lines().filter_map(module_file) {
+            let file = Path::new(&file);
             let name = file.file_name().context("a module without a name")?.to_string_lossy().into_owned();
             if seen.insert(name.clone()) {
                 let plain = name.trim_end_matches(".xz");
@@ -168,6 +168,13 @@ fn add_modules(
         }
     }
     Ok(fs.file("/modules/order", 0o644, order.as_bytes())?)
+}
+
+/// The file in a line of modprobe: "insmod /lib/modules/…/dummy.ko numdummies=0", with this machine's options.
+fn module_file(line: &str) -> Option<String> {
+    let (path, rest) = line.strip_prefix("insmod ")?.split_once(".ko")?;
+    let packed = if rest.starts_with(".xz") { ".xz" } else { "" };
+    Some(format!("{path}.ko{packed}"))
 }
 
 fn read_module(file: &Path, scratch: &Path, interrupt: &Interrupt) -> Result<Vec<u8>> {
@@ -186,4 +193,17 @@ fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(sbin).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_modules_options_are_no_part_of_its_path() {
+        let file = |line| module_file(line);
+        assert_eq!(file("insmod /a b/dummy.ko numdummies=0 ").as_deref(), Some("/a b/dummy.ko"));
+        assert_eq!(file("insmod /a/veth.ko.xz ").as_deref(), Some("/a/veth.ko.xz"));
+        assert_eq!(file("builtin ipv6"), None);
+    }
 }
