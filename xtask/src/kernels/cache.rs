@@ -4,9 +4,12 @@ use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::archive::Series;
 use super::command::{Interrupt, output};
@@ -55,23 +58,33 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Opens it, and waits until no other run has it open.
-    pub(super) fn open() -> Result<Self> {
+    pub(super) fn open(interrupt: &Interrupt) -> Result<Self> {
         let base = env::var_os("XDG_CACHE_HOME")
             .filter(|path| !path.is_empty())
             .map(PathBuf::from)
             .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
         let base = base.context("neither XDG_CACHE_HOME nor HOME says where the kernels may be kept")?;
-        Self::at(base.join("deadpeer-kernels"))
+        Self::at(base.join("deadpeer-kernels"), interrupt)
     }
 
-    fn at(path: PathBuf) -> Result<Self> {
+    fn at(path: PathBuf, interrupt: &Interrupt) -> Result<Self> {
         fs::create_dir_all(path.join("kernels")).with_context(|| format!("make {}", path.display()))?;
         let lock = path.join("lock");
         let lock = File::create(&lock).with_context(|| format!("open {}", lock.display()))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            eprintln!("another run has {} open: waiting for its end …", path.display());
-            rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive))
-                .with_context(|| format!("lock {}", path.display()))?;
+        let mut has_waited = false;
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if interrupt.came() => bail!("interrupted"),
+                Err(Errno::WOULDBLOCK) => {
+                    if !has_waited {
+                        eprintln!("another run has {} open: waiting for its end …", path.display());
+                    }
+                    has_waited = true;
+                    thread::sleep(Duration::from_millis(200));
+                }
+                Err(error) => return Err(error).with_context(|| format!("lock {}", path.display())),
+            }
         }
         // What a run that was killed has left; nobody else is here.
         let scratch = path.join("scratch");
@@ -187,5 +200,47 @@ impl Drop for Scratch {
         }
         // Only the last one succeeds.
         let _ = self.path.parent().map(fs::remove_dir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        env::temp_dir().join(format!("deadpeer-kernels-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn a_package_that_is_broken_leaves_no_kernel_and_no_files() {
+        let (path, interrupt) = (folder("broken"), Interrupt::never());
+        let cache = Cache::at(path.clone(), &interrupt).unwrap();
+        let packages = cache.scratch().unwrap();
+        fs::write(packages.path().join("linux-image.deb"), "!<arch>\nhalf of it").unwrap();
+        cache.unpack(Series(6, 1), packages, &interrupt).unwrap_err();
+        assert!(cache.kernel(Series(6, 1)).is_none());
+        assert!(!path.join("scratch").exists());
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_half_a_kernel_is_none() {
+        let (path, interrupt) = (folder("killed"), Interrupt::never());
+        fs::create_dir_all(path.join("scratch/0")).unwrap();
+        fs::create_dir_all(path.join("kernels/6.1/lib")).unwrap();
+        let cache = Cache::at(path.clone(), &interrupt).unwrap();
+        assert!(!path.join("scratch").exists());
+        assert!(cache.kernel(Series(6, 1)).is_none());
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_second_run_waits_for_the_first_and_can_be_interrupted() {
+        let path = folder("second");
+        let first = Cache::at(path.clone(), &Interrupt::never()).unwrap();
+        assert!(Cache::at(path.clone(), &Interrupt::at_once()).is_err());
+        drop(first);
+        Cache::at(path.clone(), &Interrupt::never()).unwrap();
+        fs::remove_dir_all(path).unwrap();
     }
 }

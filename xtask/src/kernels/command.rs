@@ -33,6 +33,11 @@ impl Interrupt {
     pub(super) fn never() -> Self {
         Self(Arc::default())
     }
+
+    #[cfg(test)]
+    pub(super) fn at_once() -> Self {
+        Self(Arc::new(true.into()))
+    }
 }
 
 /// A child that is killed and waited for when it is dropped.

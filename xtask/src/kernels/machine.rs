@@ -86,7 +86,12 @@ impl Machine {
         let mut lines = Vec::new();
         let in_time = loop {
             match receiver.recv_timeout(Duration::from_millis(100)) {
-                Ok(line) => lines.push(line),
+                Ok(line) => {
+                    if let Some(name) = line.strip_prefix("\u{1e}begin ") {
+                        eprintln!("  {name} …");
+                    }
+                    lines.push(line);
+                }
                 Err(RecvTimeoutError::Disconnected) => break true,
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -51,7 +51,6 @@ struct Profile {
 impl Programs {
     /// Builds what the checks need. The stripped copies lie in `scratch`.
     pub(super) fn build(checks: &[&'static Check], scratch: &Path, interrupt: &Interrupt) -> Result<Self> {
-        require_target(interrupt)?;
         eprintln!("building the programs for {TARGET} …");
         let messages = cargo(&["build", "--package", "deadpeer-cli", "--bin", "deadpeer"], interrupt)?;
         let built = messages.into_iter().filter(|message| message.target_name() == "deadpeer");
@@ -103,7 +102,8 @@ impl Message {
     }
 }
 
-fn require_target(interrupt: &Interrupt) -> Result<()> {
+/// Checks that this machine can build for the target.
+pub(super) fn require_target(interrupt: &Interrupt) -> Result<()> {
     let libs = output(
         Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).args([
             "--print",
