@@ -52,7 +52,8 @@ pub fn undeafen(sock: BorrowedFd<'_>) -> io::Result<()> {
 /// Of getsockopt(2), for example `ENOPROTOOPT` before Linux 4.12.
 #[doc(alias = "SO_MEMINFO")]
 pub fn dropped(sock: BorrowedFd<'_>) -> io::Result<u32> {
-    const DROPS: usize = 8 * size_of::<u32>();
+    // The ninth of its 32-bit numbers.
+    const DROPS: usize = 32;
     let mut buffer = [0; 64];
     let length = sockopt::get_bytes(sock, sockopt::SO_MEMINFO, &mut buffer)?;
     let drops = bytes_at(&buffer[..length], DROPS, "SK_MEMINFO_DROPS");
