@@ -69,8 +69,14 @@ impl ReceiveBuffer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::diag::Diag;
+    use super::super::stream::look;
     use super::*;
     use deadpeer_core::{TcpState, Why};
+    use deadpeer_lab::{Pair, fill};
+    use std::io::Write;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     /// Captured on Linux 6.1 with a reader that had read nothing for two seconds: memory, limit,
     /// `tcpi_rcv_mss`, and whether the sender was stuck.
@@ -92,6 +98,34 @@ mod tests {
             let buffer = ReceiveBuffer { allocated, limit };
             assert_eq!(buffer.is_full(segment), stuck, "{buffer:?} {segment}");
         }
+    }
+
+    /// The memory says so on kernels that tell the window, too; TCP_INFO has the last word there.
+    #[test]
+    fn a_full_queue_is_seen_on_every_kernel_and_a_used_one_is_not() {
+        let mut pair = Pair::loopback().unwrap();
+        let server = pair.server.as_fd();
+        let is_full = || {
+            let mut buffer = [0; CAPACITY];
+            let segment = TcpInfo::read(server, &mut buffer).unwrap().receive_segment();
+            ReceiveBuffer::read(server).unwrap().is_full(segment)
+        };
+        let window = || {
+            let listed = Diag::open().unwrap().own(server).unwrap().unwrap().facts.own_window;
+            (look(server).unwrap().facts.own_window.value(), listed.value())
+        };
+        pair.client.write_all(&[0; 1000]).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        assert!(!is_full());
+        assert!(![window().0, window().1].contains(&Some(0)));
+        fill(&pair.client).unwrap();
+        // The sender keeps what would fill less than a segment until its first window probe.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while window() != (Some(0), Some(0)) {
+            assert!(Instant::now() < deadline, "{:?}", window());
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_full());
     }
 
     #[test]
