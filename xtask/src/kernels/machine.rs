@@ -117,12 +117,18 @@ impl Machine {
             }
             let console = fs::read(&guest.console).unwrap_or_default();
             let console = String::from_utf8_lossy(&console);
-            let last: Vec<_> =
-                console.lines().chain(said.lines()).filter(|line| !line.trim().is_empty()).collect();
-            End::Died(last.get(last.len().saturating_sub(15)..).unwrap_or_default().join("\n"))
+            End::Died(last_words(console.lines().chain(said.lines())))
         };
         Ok(Run { lines, end })
     }
+}
+
+/// From where the kernel says that something is wrong; the end, if it does not.
+fn last_words<'l>(lines: impl Iterator<Item = &'l str>) -> String {
+    let lines: Vec<_> = lines.filter(|line| !line.trim().is_empty()).collect();
+    let is_wrong = |line: &&str| ["Kernel panic", "BUG: ", "Oops: "].iter().any(|word| line.contains(word));
+    let from = lines.iter().position(is_wrong).unwrap_or(lines.len().saturating_sub(15));
+    lines.iter().skip(from).take(30).copied().collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -158,11 +164,10 @@ mod tests {
 
     #[test]
     fn a_guest_that_panics_shows_its_kernels_last_messages() {
-        let folder =
-            r#"for a; do case $a in file:*) echo "Kernel panic - not syncing" >"${a#file:}";; esac; done"#;
+        let folder = r#"for a; do case $a in file:*) printf '[0.1] hello\n[0.2] Kernel panic - not syncing\n' >"${a#file:}";; esac; done"#;
         let run = boot("panic", &format!("{folder}; echo half; echo qemu says >&2"), Duration::from_secs(20));
         assert_eq!(run.lines, ["half"]);
-        assert_eq!(run.end, End::Died("Kernel panic - not syncing\nqemu says".into()));
+        assert_eq!(run.end, End::Died("[0.2] Kernel panic - not syncing\nqemu says".into()));
     }
 
     #[test]
