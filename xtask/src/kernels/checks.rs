@@ -1,10 +1,9 @@
 //! What is run on each kernel, and what its output means.
 
-use std::fmt;
-
 use serde_json::Value;
 
 use super::machine::{End, Run};
+use super::outcome::{Mark, Outcome};
 
 /// One column of the table.
 #[derive(Debug)]
@@ -57,63 +56,6 @@ pub(super) static CHECKS: [Check; 8] = [
     Check { name: "os", work: Work::Tests { suite: &OS, filter: &[] }, in_short: false },
     Check { name: "library", work: Work::Tests { suite: &LIBRARY, filter: &[] }, in_short: false },
 ];
-
-/// What came of a check.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    mark: Mark,
-    /// What was counted, "28 of 29".
-    numbers: String,
-    /// What failed, and how.
-    failures: Vec<String>,
-    output: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    Pass,
-    Fail,
-    Skipped,
-}
-
-impl Outcome {
-    pub(super) fn is_failure(&self) -> bool {
-        self.mark == Mark::Fail
-    }
-
-    /// What failed and the end of what the check has printed; `all` of that if asked for.
-    pub(super) fn evidence(&self, all: bool) -> String {
-        const TAIL: usize = 40;
-        const DETAILS: usize = 150;
-        let mut text = String::new();
-        for failure in &self.failures {
-            text += &format!("    {failure}\n");
-        }
-        // Where a test program begins to tell of its failures.
-        let details = self.output.iter().position(|line| line == "failures:");
-        let (from, most) = match details {
-            _ if all => (0, usize::MAX),
-            Some(details) => (details, DETAILS),
-            None => (self.output.len().saturating_sub(TAIL), TAIL),
-        };
-        for line in self.output.iter().skip(from).take(most) {
-            text += &format!("    | {line}\n");
-        }
-        text
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = match self.mark {
-            Mark::Pass => "pass",
-            Mark::Fail => "FAIL",
-            Mark::Skipped => "skipped",
-        };
-        let space = if self.numbers.is_empty() { "" } else { " " };
-        write!(f, "{mark}{space}{}", self.numbers)
-    }
-}
 
 /// What a guest's output says of each of the checks.
 pub(super) fn judge(checks: &[&Check], run: &Run) -> Vec<Outcome> {

@@ -11,6 +11,7 @@ mod command;
 mod guest;
 mod initramfs;
 mod machine;
+mod outcome;
 mod programs;
 mod report;
 

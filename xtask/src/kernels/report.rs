@@ -6,7 +6,8 @@ use std::time::Duration;
 use comfy_table::{Table, presets};
 
 use super::archive::Series;
-use super::checks::{Check, Outcome};
+use super::checks::Check;
+use super::outcome::Outcome;
 
 /// What came of one kernel.
 #[derive(Debug)]
