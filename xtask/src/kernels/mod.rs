@@ -1,8 +1,8 @@
 //! `cargo xtask kernels`: the lab, the demo and the tests that depend on the kernel, on other kernels.
 //!
-//! [Debian's kernels](archive) are [fetched and unpacked](cache), the [programs](programs) are built static,
-//! and QEMU [boots](machine) each kernel with a [file system in memory](guest) that holds nothing else. What
-//! the [checks](checks) print comes back over a serial port and ends as a [table](report).
+//! [Debian's kernels](archive) are [fetched and unpacked](cache), the [`programs`] are built static, and QEMU
+//! [boots](machine) each kernel with a [file system in memory](guest) that holds nothing else. What the
+//! [`checks`] print comes back over a serial port and ends as a [table](report).
 
 mod archive;
 mod cache;
