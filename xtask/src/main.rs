@@ -5,6 +5,8 @@
 
 #[cfg(target_os = "linux")]
 mod bench;
+#[cfg(target_os = "linux")]
+mod kernels;
 
 use std::process::ExitCode;
 
@@ -18,12 +20,17 @@ enum Work {
     #[cfg(target_os = "linux")]
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run the lab, the demo and the tests that depend on the kernel on other kernels, under QEMU
+    #[cfg(target_os = "linux")]
+    Kernels(kernels::Kernels),
 }
 
 fn main() -> ExitCode {
     let result = match Work::parse() {
         #[cfg(target_os = "linux")]
         Work::Bench(bench) => bench.run(),
+        #[cfg(target_os = "linux")]
+        Work::Kernels(kernels) => kernels.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

@@ -133,7 +133,8 @@ fn a_dropped_network_leaves_nothing_behind() {
         let pair = Pair::across(&network, Network::RIGHT_V4[0].into()).unwrap();
         drop((pair, network));
 
-        assert_eq!(held(), before);
+        // A thread that was joined may stand in the list for a moment longer.
+        eventually("what is held is as before", || held() == before);
         for (link, _) in LINKS {
             eventually("the namespace is freed", || here.has_carrier(link).is_err());
         }

@@ -39,6 +39,17 @@ fn a_deaf_socket_hears_nothing_and_then_hears_again() {
 }
 
 #[test]
+fn a_deaf_socket_counts_what_was_kept_from_it() {
+    isolated!(|| {
+        let mut pair = Pair::loopback().unwrap();
+        let deaf = deafen(&pair.server).unwrap();
+        assert!(!deaf.await_drop(A_MOMENT).unwrap(), "nothing was sent");
+        pair.client.write_all(b"hello").unwrap();
+        assert!(deaf.await_drop(A_WHILE).unwrap());
+    });
+}
+
+#[test]
 fn a_deaf_socket_can_still_send() {
     isolated!(|| {
         let pair = Pair::loopback().unwrap();

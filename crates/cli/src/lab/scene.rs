@@ -23,6 +23,8 @@ use crate::exit::Ended;
 use crate::signals;
 
 const ALONE: Alone = Alone { name: "lab", inside: "DEADPEER_LAB_INSIDE" };
+/// How long a reset may be on its way across this machine.
+const RESET_ARRIVES: Duration = Duration::from_secs(5);
 const RETRIES: u8 = 5;
 const FIN_TIMEOUT: Duration = Duration::from_secs(6);
 /// What the lab has set, for its reports.
@@ -211,8 +213,11 @@ pub(super) fn forget(
         process.kill()?;
         process.wait()?;
     }
-    drop(deaf);
-    Ok(())
+    // On a busy machine the reset is still on its way, and would be heard.
+    match deaf.await_drop(RESET_ARRIVES)? {
+        true => Ok(()),
+        false => Err(io::Error::other("the peer's host has sent no reset")),
+    }
 }
 
 /// Lets the hosts of both ends die, until what is returned is dropped.

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use deadpeer_os::linux::deaf;
 
@@ -33,8 +35,9 @@ use deadpeer_os::linux::deaf;
 /// (`SO_LOCK_FILTER`). A filter that the socket had before is lost.
 pub fn deafen(sock: &impl AsFd) -> io::Result<Deaf<'_>> {
     let sock = sock.as_fd();
+    let dropped = deaf::dropped(sock)?;
     deaf::deafen(sock)?;
-    Ok(Deaf { sock })
+    Ok(Deaf { sock, dropped })
 }
 
 /// A socket that hears nothing until this is dropped; made by [`deafen`].
@@ -42,6 +45,27 @@ pub fn deafen(sock: &impl AsFd) -> io::Result<Deaf<'_>> {
 #[must_use = "dropping it lets the socket hear again"]
 pub struct Deaf<'s> {
     sock: BorrowedFd<'s>,
+    /// The kernel's count when the socket became deaf.
+    dropped: u32,
+}
+
+impl Deaf<'_> {
+    /// Waits until the kernel has dropped a segment for this socket; returns whether it did within `patience`.
+    ///
+    /// On a busy machine a segment that was sent may arrive later than the call returned that sent it.
+    ///
+    /// # Errors
+    /// Of getsockopt(2).
+    pub fn await_drop(&self, patience: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + patience;
+        while deaf::dropped(self.sock)? == self.dropped {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(true)
+    }
 }
 
 impl Drop for Deaf<'_> {

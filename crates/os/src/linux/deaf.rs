@@ -4,6 +4,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use super::netlink::message::bytes_at;
 use super::sockopt::{self, SO_DETACH_FILTER};
 
 /// Attaches a classic BPF program of one instruction, `ret 0`: the kernel drops whatever arrives for `sock`
@@ -42,4 +43,19 @@ pub fn deafen(sock: BorrowedFd<'_>) -> io::Result<()> {
 #[doc(alias = "SO_DETACH_FILTER")]
 pub fn undeafen(sock: BorrowedFd<'_>) -> io::Result<()> {
     sockopt::set(sock, SO_DETACH_FILTER, 0)
+}
+
+/// How many segments the kernel has dropped before TCP saw them, in the socket's life: `SK_MEMINFO_DROPS` of
+/// sock_diag(7).
+///
+/// # Errors
+/// Of getsockopt(2), for example `ENOPROTOOPT` before Linux 4.12.
+#[doc(alias = "SO_MEMINFO")]
+pub fn dropped(sock: BorrowedFd<'_>) -> io::Result<u32> {
+    // The ninth of its 32-bit numbers.
+    const DROPS: usize = 32;
+    let mut buffer = [0; 64];
+    let length = sockopt::get_bytes(sock, sockopt::SO_MEMINFO, &mut buffer)?;
+    let drops = bytes_at(&buffer[..length], DROPS, "SK_MEMINFO_DROPS");
+    drops.map(u32::from_ne_bytes).map_err(|_| io::ErrorKind::Unsupported.into())
 }

@@ -10,6 +10,7 @@ pub mod lock;
 pub mod namespace;
 pub mod netlink;
 pub mod process;
+mod receive_buffer;
 pub mod route;
 pub mod rtnetlink;
 pub mod settings;

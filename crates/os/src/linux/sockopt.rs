@@ -5,6 +5,7 @@ pub use crate::unix::sockopt::{Name, get, get_bytes, set};
 crate::option::names! {
     SO_REUSEADDR = libc::SOL_SOCKET, libc::SO_REUSEADDR;
     SO_KEEPALIVE = libc::SOL_SOCKET, libc::SO_KEEPALIVE;
+    SO_MEMINFO = libc::SOL_SOCKET, libc::SO_MEMINFO;
     SO_ATTACH_FILTER = libc::SOL_SOCKET, libc::SO_ATTACH_FILTER;
     SO_DETACH_FILTER = libc::SOL_SOCKET, libc::SO_DETACH_FILTER;
     SO_BINDTOIFINDEX = libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX;

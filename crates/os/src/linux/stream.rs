@@ -7,6 +7,7 @@ use std::time::Duration;
 use deadpeer_core::{Facts, TcpState};
 use rustix::event::PollFlags;
 
+use super::receive_buffer::ReceiveBuffer;
 use super::sockopt;
 use super::tcp_info::{CAPACITY, TcpInfo};
 pub use crate::stream::{Ending, Peek, Readiness, Seen, WithoutError};
@@ -117,6 +118,11 @@ pub fn look(sock: BorrowedFd<'_>) -> io::Result<Seen> {
     facts.in_flight = unacknowledged.unwrap_or(0);
     facts.unread = unread(sock);
     info.fill(&mut facts);
+    if !info.has_own_window()
+        && let Some(buffer) = ReceiveBuffer::read(sock)
+    {
+        buffer.fill(info, &mut facts);
+    }
     let established = info.established();
     Ok(Seen { facts, unacknowledged, peer_window: info.peer_window(), established })
 }

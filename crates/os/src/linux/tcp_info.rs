@@ -70,6 +70,16 @@ impl<'a> TcpInfo<'a> {
         }
     }
 
+    /// Whether this kernel tells `tcpi_rcv_wnd` (Linux 6.2).
+    pub(super) fn has_own_window(self) -> bool {
+        self.word(232).is_some()
+    }
+
+    /// `tcpi_rcv_mss`.
+    pub(super) fn receive_segment(self) -> u32 {
+        self.word(20).unwrap_or(0)
+    }
+
     /// The youngest sign of the peer: data or an acknowledgement.
     pub fn last_heard(self) -> Option<Duration> {
         Some(self.age(52)?.min(self.age(56)?))

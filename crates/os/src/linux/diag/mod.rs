@@ -13,6 +13,7 @@ use deadpeer_core::{Facts, TcpState};
 use rustix::net::SocketAddrAny;
 
 use super::netlink::{Error, Finish, Protocol, Request, Socket};
+use super::receive_buffer;
 use super::sockopt;
 pub use row::{Cookie, Routing, Row, parse_row};
 
@@ -192,7 +193,8 @@ fn request(family: Family, states: States, one: Option<&Row>) -> [u8; 56] {
     };
     bytes[1] = libc::IPPROTO_TCP as u8;
     // The mark needs no wish: it is told with CAP_NET_ADMIN, and else not.
-    bytes[2] = [INET_DIAG_INFO, INET_DIAG_TOS, INET_DIAG_TCLASS].iter().map(|wanted| 1 << (wanted - 1)).sum();
+    let wanted = [INET_DIAG_INFO, INET_DIAG_TOS, INET_DIAG_TCLASS].iter().map(|wanted| 1 << (wanted - 1));
+    bytes[2] = wanted.fold(receive_buffer::extension(), |all, wanted: u8| all | wanted);
     bytes[4..8].copy_from_slice(&states.0.to_ne_bytes());
     if let Some(row) = one {
         row.write_id(&mut bytes[8..56]);

@@ -7,6 +7,7 @@ use deadpeer_core::{AcceptQueue, Facts, Known, TcpState, Timer, Why};
 
 use super::super::netlink::message::bytes_at;
 use super::super::netlink::{Attributes, Malformed};
+use super::super::receive_buffer::{self, ReceiveBuffer};
 use super::super::route::Flow;
 use super::super::tcp_info::{self, TcpInfo};
 
@@ -108,11 +109,17 @@ pub fn parse_row(payload: &[u8]) -> Result<Row, Malformed> {
     }
     let peer = address(fixed, 24, 6)?;
     let mut routing = Routing::default();
+    let (mut info, mut buffer) = (None, None);
     for attribute in Attributes::new(&payload[FIXED..]) {
         let (kind, value) = attribute.map_err(|e| Malformed { offset: e.offset + FIXED, ..e })?;
         match kind {
             // A listener's tcp_info holds its queue where others have counters.
-            ATTRIBUTE_INFO if state != TcpState::Listen => TcpInfo::new(value).fill(&mut facts),
+            ATTRIBUTE_INFO if state != TcpState::Listen => {
+                let value = TcpInfo::new(value);
+                value.fill(&mut facts);
+                info = Some(value);
+            }
+            receive_buffer::ATTRIBUTE => buffer = ReceiveBuffer::new(value),
             // An IPv6 socket has both; that of the family that it speaks counts.
             ATTRIBUTE_TOS if peer.is_ipv4() => routing.tos = value.first().copied().unwrap_or(0),
             ATTRIBUTE_TCLASS if peer.is_ipv6() => routing.tos = value.first().copied().unwrap_or(0),
@@ -120,6 +127,9 @@ pub fn parse_row(payload: &[u8]) -> Result<Row, Malformed> {
             ATTRIBUTE_SOCKOPT => routing.transparent = is_transparent(value),
             _ => {}
         }
+    }
+    if let (Some(info), Some(buffer)) = (info, buffer) {
+        buffer.fill(info, &mut facts);
     }
     if matches!(facts.timer, Timer::Retransmit(_)) && state != TcpState::Established {
         // Requests (SYN_RECV) carry no tcp_info; the list itself counts.
