@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpeer::{Backoff, Bound, Facts, Known, Platform, detection};
+use deadpeer::{Backoff, Bound, Facts, Known, Platform, Proof, detection};
 
 use super::cell::Expected;
 use super::fault::Fault;
@@ -16,7 +16,7 @@ pub(super) const SCAN_AFTER: Duration = Duration::from_secs(1);
 /// … and calls a peer on this host dead that leaves three questions unanswered over three seconds, …
 const SCAN: Duration = Duration::from_secs(3);
 /// … and a peer on another host that leaves its questions unanswered for so long.
-const SCAN_REMOTE: Duration = Duration::from_secs(3);
+const SCAN_REMOTE: Duration = Proof::LONGEST_ROUND_TRIP;
 /// To list all connections and find their owners, on a host with many processes.
 const LIST: Duration = Duration::from_secs(1);
 /// A reset, or the end of file, arrives at once.
@@ -94,7 +94,6 @@ pub(super) fn expected_with(fault: Fault, method: Method, world: &World, rto: Du
         // The peer's next beat still arrives. Its acknowledgement does not, so its TCP sends nothing new after that.
         (Fault::OneWayOut, Method::Heartbeat) => Expected::Within { least: PATIENCE, most: PATIENCE + BEAT },
         // Its kernel answers, and an answer outweighs data that is stuck.
-        (Fault::BlackHole, Method::Scan) => Expected::Never,
         // Our beats wait behind the long packets. So the peer in a black hole is the one that gives up, and closes.
         (_, Method::Heartbeat) => beats_stop(),
         (_, Method::Scan) => scanned(fault),

@@ -102,7 +102,6 @@ fn threads_with_descriptors_of_their_own_and_processes_without_their_first_threa
 }
 
 #[test]
-#[ignore = "questions go through the process's first thread until the asking uses Owner::open"]
 fn their_peers_are_asked() {
     isolated!(|| {
         for program in [APART, LEADERLESS] {
