@@ -99,7 +99,9 @@ impl End {
 
     /// A last sign of life, from which idle times count.
     pub(super) fn freshen(&self, fault: Fault) -> io::Result<()> {
-        let idle = self.session.is_none() && !fault.has_shut_window() && fault != Fault::ClosedUnread;
+        // Where our acknowledgement of it is lost, the peer sends it again: that would be a second sign of life.
+        let spared = matches!(fault, Fault::ClosedUnread | Fault::OneWayOut);
+        let idle = self.session.is_none() && !fault.has_shut_window() && !spared;
         if let Some(mut server) = self.server.as_ref().filter(|_| idle) {
             server.write_all(b"x")?;
             (&self.client).read_exact(&mut [0])?;
