@@ -365,7 +365,8 @@ fn a_diagnosis_says_what_each_method_can_prove() {
         pair.server.shutdown(Shutdown::Both).unwrap();
         let closed = diagnose(&pair.client).unwrap();
         assert!(closed.readiness.peer_closed && !closed.readiness.error);
-        assert_eq!(closed.judgement.verdict(), Verdict::Leaked);
+        // Closed a moment ago: the program here has had no time to do the same.
+        assert_eq!(closed.judgement.verdict(), Verdict::Alive);
         assert_eq!(closed.lost.unwrap().cause, Loss::Closed);
         assert_eq!((&pair.client).read(&mut [0; 8]).unwrap(), 1);
         assert_eq!(diagnose(&pair.client).unwrap().peek, Peek::EndOfFile);
