@@ -47,7 +47,7 @@ fn show(args: &Demo) -> Result<Ended, Box<dyn Error>> {
     leaked.server.shutdown(Shutdown::Both)?;
     let unread = fill(&stalled.client)?;
     eprintln!("One peer lives, one falls silent, one has closed, one leaves {unread} bytes unread.");
-    eprintln!("Asking them, 3 questions within 3 s …");
+    eprintln!("Asking them; the silent one is asked 3 times within 3 s …");
     thread::sleep(STALL);
     let severed = silent.sever()?;
     // The clients' side is this host's; the servers stand for the peers.

@@ -12,9 +12,10 @@ use crate::exit::{Ended, unless_closed};
 use crate::terminal::Terminal;
 
 /// Name and text of each topic.
-const TOPICS: [(&str, &str); 6] = [
+const TOPICS: [(&str, &str); 7] = [
     ("keepalive", include_str!("../../../../docs/keepalive.md")),
     ("verdicts", include_str!("../../../../docs/verdicts.md")),
+    ("certainty", include_str!("../../../../docs/certainty.md")),
     ("probing", include_str!("../../../../docs/asking.md")),
     ("privileges", include_str!("../../../../docs/privileges.md")),
     ("sessions", include_str!("../../../../docs/sessions.md")),
@@ -24,7 +25,7 @@ const TOPICS: [(&str, &str); 6] = [
 /// `deadpeer help`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Help {
-    /// keepalive, verdicts, probing, privileges, sessions, json, or a command.
+    /// keepalive, verdicts, certainty, probing, privileges, sessions, json, or a command.
     #[arg(value_name = "TOPIC")]
     pub topic: Option<String>,
 }

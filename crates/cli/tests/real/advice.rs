@@ -189,8 +189,9 @@ fn the_systems_own_defaults_are_explained() {
 fn help_knows_topics_and_commands() {
     for (topic, expected) in [
         ("keepalive", "a user timeout\n                    replaces this number"),
-        ("verdicts", "silent to at least 3 tries"),
-        ("probing", "An empty segment that the peer must answer"),
+        ("verdicts", "mtu-black-hole"),
+        ("probing", "an empty segment that the peer must answer"),
+        ("certainty", "if losses are independent"),
         ("privileges", "CAP_NET_ADMIN"),
         ("plan", "Usage: deadpeer plan"),
     ] {

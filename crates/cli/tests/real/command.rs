@@ -23,7 +23,7 @@ fn wrong_arguments_are_told_with_what_there_is() {
         (&["scan", "verdict:dying"], "suspect"),
         (&["scan", "--fail-on", "dying"], "suspect"),
         (&["scan", "--probe", "--gap", "200ms"], "tcp_invalid_ratelimit"),
-        (&["scan", "--probe", "--timeout", "1s"], "before the last try"),
+        (&["scan", "--probe", "--tries", "3", "--timeout", "2s"], "before the last try"),
         (&["scan", "--tries", "3"], "--probe"),
         (&["scan", "--fresh", "5"], "500ms, 3s"),
     ] {
@@ -39,9 +39,12 @@ fn fail_on_decides_the_exit_code() {
     isolated!(|| {
         let leaked = Pair::loopback().unwrap();
         leaked.server.shutdown(Shutdown::Both).unwrap();
-        assert_eq!(run(&["scan", "--fail-on", "dead,leaked"]).status.code(), Some(1));
-        assert_eq!(run(&["scan", "--fail-on", "dead"]).status.code(), Some(0));
-        assert_eq!(scan(&["verdict:leaked"]).len(), 1);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let now = "--leaked-after=200ms";
+        assert_eq!(run(&["scan", now, "--fail-on", "dead,leaked"]).status.code(), Some(1));
+        assert_eq!(run(&["scan", now, "--fail-on", "dead"]).status.code(), Some(0));
+        assert_eq!(run(&["scan", "--fail-on", "leaked"]).status.code(), Some(0), "closed a moment ago");
+        assert_eq!(scan(&[now, "verdict:leaked"]).len(), 1);
         let port = format!("port:{}", leaked.client.local_addr().unwrap().port());
         assert_eq!(scan(&[&port]).len(), 2, "both ends");
         assert_eq!(scan(&[&format!("!{port}")]).len(), 0);

@@ -44,8 +44,10 @@ pub(super) type Done<'d> = &'d mut dyn FnMut(&Connection);
 /// of them.
 pub(super) type Earlier = BTreeMap<u64, Vec<Instant>>;
 
-/// How long a borrowed keepalive timer gets to fire: more than two ticks at the slowest usual HZ.
+/// How long a borrowed keepalive timer gets to fire at most: more than two ticks at the slowest usual HZ. It is given
+/// back as soon as the question has left.
 const BORROWED_FOR: Duration = Duration::from_millis(30);
+const BORROWED_AT_LEAST: Duration = Duration::from_millis(5);
 /// What keepalive waits for at least before it asks.
 const SILENCE: Duration = Duration::from_secs(1);
 /// The first look comes right after the question: on this host an answer is there at once.
@@ -175,7 +177,7 @@ impl<'c> Run<'c> {
             Ok(()) => {
                 let now = Instant::now();
                 if target.has_borrowed() {
-                    self.queue.push(now + BORROWED_FOR, Event::GiveBack, index);
+                    self.queue.push(now + BORROWED_AT_LEAST, Event::GiveBack, index);
                 } else {
                     self.queue.push(now + gap, Event::Question, index);
                 }
@@ -246,9 +248,13 @@ impl<'c> Run<'c> {
 
     fn give_back(&mut self, index: usize) {
         let target = &mut self.targets[index];
-        if target.give_back() == Some(false) && !target.is_done() {
+        let now = Instant::now();
+        let left = target.give_back(target.borrowed_for(now) >= BORROWED_FOR);
+        if target.has_borrowed() {
+            return self.queue.push(now + BORROWED_AT_LEAST, Event::GiveBack, index);
+        }
+        if left == Some(false) && !target.is_done() {
             // The peer was heard less than a second ago, so keepalive kept quiet: it was not asked yet.
-            let now = Instant::now();
             if target.tried_for(now) >= self.pace.timeout {
                 return self.finish(index, Asking::Refused(Why::NeverSilent));
             }
@@ -260,7 +266,7 @@ impl<'c> Run<'c> {
     /// Gives everything back and says of those that were not finished that we were interrupted.
     fn stop(mut self, earlier: &mut Earlier) {
         for index in 0..self.targets.len() {
-            self.targets[index].give_back();
+            self.targets[index].give_back(true);
             self.finish(index, Asking::Refused(Why::Interrupted));
             let target = &mut self.targets[index];
             let open = target.open_questions();

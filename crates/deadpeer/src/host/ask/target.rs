@@ -211,18 +211,29 @@ impl<'c> Target<'c> {
         Ok(segments)
     }
 
-    /// Gives borrowed keepalive back, and tells whether the question has left: `None` where nothing was borrowed,
-    /// or nobody can tell.
-    pub(super) fn give_back(&mut self) -> Option<bool> {
-        let changed = self.borrowed.take()?;
+    /// Gives borrowed keepalive back if the question has left, or `now` in any case. Tells whether it has left: `None`
+    /// where nothing was borrowed, or nobody can tell.
+    pub(super) fn give_back(&mut self, now: bool) -> Option<bool> {
+        let changed = self.borrowed?;
         let segments = self.segments.0;
         // The owner may have closed the socket meanwhile; then there is nothing to give back.
         let left = self.with_socket(|sock| {
             let left = ask::probe_has_left(sock, segments);
-            ask::undo(sock, changed);
-            left
+            let done = now || left != Ok(false);
+            if done {
+                ask::undo(sock, changed);
+            }
+            (left, done)
         });
-        left.ok()?.ok()
+        if left.as_ref().map_or(true, |(_, done)| *done) {
+            self.borrowed = None;
+        }
+        left.ok()?.0.ok()
+    }
+
+    /// How long keepalive has been borrowed.
+    pub(super) fn borrowed_for(&self, now: Instant) -> Duration {
+        self.sent.last().map_or(Duration::MAX, |&sent| now.saturating_duration_since(sent))
     }
 
     /// Questions that an answer may still come to.
