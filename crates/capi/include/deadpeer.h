@@ -116,6 +116,8 @@ typedef enum deadpeer_verdict {
   DEADPEER_VERDICT_ALIVE = 10,
   // On its way to its end, as TCP means it to be.
   DEADPEER_VERDICT_CLOSING = 20,
+  // Over. Its owner holds a socket that is connected to nothing.
+  DEADPEER_VERDICT_ENDED = 25,
   // Not yet connected.
   DEADPEER_VERDICT_OPENING = 30,
   // Nothing wrong, nothing proven.
@@ -166,6 +168,10 @@ typedef enum deadpeer_cause {
   DEADPEER_CAUSE_CONNECTING = 15,
   // It waits for connections.
   DEADPEER_CAUSE_LISTENING = 16,
+  // The peer answers, and does not acknowledge segments of this size: they are lost on the way.
+  DEADPEER_CAUSE_MTU_BLACK_HOLE = 17,
+  // The connection has ended, and its owner has taken the reason.
+  DEADPEER_CAUSE_UNKNOWN = 18,
 } deadpeer_cause;
 
 // What `deadpeer_heartbeat_poll` tells.

@@ -108,7 +108,7 @@ class PeerLost:
 class Diagnosis:
     """What every classic look at a connection says, and what follows from all of them."""
 
-    #: "alive", "closing", "opening", "unverified", "stalled", "leaked", "suspect", "dead"
+    #: "alive", "closing", "ended", "opening", "unverified", "stalled", "leaked", "suspect", "dead"
     verdict: str
     cause: str
     #: The evidence as a sentence.

@@ -263,12 +263,14 @@ impl<'c> Target<'c> {
             ..now
         };
         let (before, seen) = (self.segments, segments(&now));
-        let (all, data) = (seen.0.wrapping_sub(before.0), seen.1.wrapping_sub(before.1));
+        let all = seen.0.wrapping_sub(before.0);
+        // Data that came before the first question is counted since the list was taken.
+        let data = seen.1.wrapping_sub(before.1).min(all);
         let age = now.last_heard.value().unwrap_or(Duration::MAX);
         self.segments = seen;
         let Some(&first) = self.sent.first() else { return };
         // Kernels that count no segments tell ages.
-        let came = all > 0 || data > 0 || age < at.saturating_duration_since(first);
+        let came = all > 0 || age < at.saturating_duration_since(first);
         // An acknowledgement that comes sooner than a round trip was under way already: to a retransmission, say.
         let least = now.least_rtt.unwrap_or_default();
         let first = self.earlier.first().copied().unwrap_or(first);
