@@ -190,7 +190,7 @@ fn help_knows_topics_and_commands() {
     for (topic, expected) in [
         ("keepalive", "a user timeout\n                    replaces this number"),
         ("verdicts", "mtu-black-hole"),
-        ("probing", "an empty segment that the peer must answer"),
+        ("probing", "an empty segment that the peer must"),
         ("certainty", "if losses are independent"),
         ("privileges", "CAP_NET_ADMIN"),
         ("plan", "Usage: deadpeer plan"),

@@ -58,7 +58,9 @@ fn a_mark_leads_over_the_uplink_that_is_judged() {
         loop {
             let rows = ask_without(&uplinks.network, "net_admin", &[]);
             if of(&rows, &marked)["retransmits"].as_u64() >= Some(4) {
-                break assert_doubtful(&rows, &marked, "CAP_NET_ADMIN");
+                let row = of(&rows, &marked);
+                assert_eq!(row["verdict"], "suspect", "{row:#}");
+                break assert!(row["evidence"].to_string().contains("CAP_NET_ADMIN"), "{row:#}");
             }
             assert!(Instant::now() < patience, "{:#}", of(&rows, &marked));
             sleep(Duration::from_millis(200));
