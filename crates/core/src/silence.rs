@@ -45,6 +45,15 @@ impl Facts {
             .reduce(|a, b| if (b.over, b.count) > (a.over, a.count) && b.count >= a.count { b } else { a })
     }
 
+    /// What our own kernel has tried to send in vain ([`Facts::cannot_send`]): it never reached the network, so it says
+    /// nothing about the peer.
+    pub fn futile_tries(&self) -> Option<Silence> {
+        match self.timer {
+            Timer::WindowProbe(due) if self.cannot_send() => self.window_probes(due),
+            _ => None,
+        }
+    }
+
     fn unanswered_questions(&self) -> Option<Silence> {
         match self.asked {
             Some(Known::Is(Asked { tries, over, answer: Answer::None, .. })) if tries > 0 => {

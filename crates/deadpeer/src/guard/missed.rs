@@ -1,9 +1,9 @@
 //! Silence that somebody else than the kernel judges: heartbeats that stopped, answers that do not come.
 
-use std::time::Duration;
-
+use deadpeer_core::Silence;
 use deadpeer_os::AsSock;
 use deadpeer_os::current::{settings, stream};
+use std::time::Duration;
 
 use super::loss::{Loss, Mechanism, PeerLost};
 use crate::diagnose::facts;
@@ -44,7 +44,7 @@ impl PeerLost {
     }
 
     /// What was sent to the peer, and its kernel has not answered for `patience`: retransmissions, or probes of a
-    /// shut window. `None` while it answers or has nothing to answer; where this can't be known (other systems than
+    /// shut window. Or what our own kernel could not send for so long ([`Loss::Unreachable`]). `None` while it answers or has nothing to answer; where this can't be known (other systems than
     /// Linux); and for a socket that is none.
     ///
     /// For connections whose peer may read nothing for long and must live, which no user timeout spares
@@ -70,8 +70,14 @@ impl PeerLost {
             return None;
         }
         let facts = facts(sock, &settings::read(sock).ok()?).ok()?;
-        let silence = facts.silence().filter(|silence| silence.over >= patience)?;
-        let mut lost = Self::new(Loss::SilentInFlight, Mechanism::Retransmissions);
+        let long = |silence: &Silence| silence.over >= patience;
+        let (silence, mut lost) = match facts.futile_tries().filter(long) {
+            Some(futile) => (futile, Self::new(Loss::Unreachable, Mechanism::Local)),
+            None => {
+                let lost = Self::new(Loss::SilentInFlight, Mechanism::Retransmissions);
+                (facts.silence().filter(long)?, lost)
+            }
+        };
         lost.silent = Some(facts.last_heard.value().unwrap_or(silence.over));
         lost.unacknowledged = seen.unacknowledged.map(u64::from);
         Some(lost)
