@@ -214,7 +214,9 @@ fn by_stuck_data(facts: &Facts) -> Option<Judgement> {
 fn by_stall(facts: &Facts, rules: &Rules) -> Option<Judgement> {
     let long = |over: &Duration| *over >= rules.stalled_after;
     if let Some(over) = facts.window_shut_for().filter(long) {
-        let evidence = Evidence::WindowShut { over, bytes: facts.unsent };
+        // In flight is what the peer refuses although its window had allowed it.
+        let bytes = facts.unsent.saturating_add(facts.in_flight);
+        let evidence = Evidence::WindowShut { over, bytes };
         return Some(
             Judgement::new(Verdict::Stalled, Cause::ShutWindow, evidence)
                 .and(answered(facts))
