@@ -311,7 +311,29 @@ impl Facts {
     /// sent is the time that it has been shut. At least one answered probe must have confirmed it.
     pub fn window_shut_for(&self) -> Option<Duration> {
         let probing = matches!(self.timer, Timer::WindowProbe(_)) && self.backoff > 0;
-        if probing && self.unsent > 0 && !self.cannot_send() { self.last_sent.value() } else { None }
+        if probing && self.unsent > 0 && !self.cannot_send() {
+            return self.last_sent.value();
+        }
+        self.window_withdrawn_for()
+    }
+
+    /// How long the peer has refused data that an earlier window of its allowed, at least. Linux 6.17 does that
+    /// when its buffer is full, and any Linux does whose program made its buffer smaller.
+    ///
+    /// The data stays in flight. Its retransmissions take the place of window probes: each doubles the timeout
+    /// and none is counted as a retransmission of lost data (`tcp_retransmit_timer` in net/ipv4/tcp_timer.c).
+    /// All doublings are therefore times during which the window was shut. An answer to the latest one must have
+    /// confirmed it; a millisecond is the resolution of these ages.
+    fn window_withdrawn_for(&self) -> Option<Duration> {
+        let is_shut = matches!(self.peer_window, Known::Is(0));
+        let resent = matches!(self.timer, Timer::Retransmit(_)) && self.backoff > 0 && self.retransmits == 0;
+        let (sent, heard) = (self.last_sent.value()?, self.last_heard.value()?);
+        let is_answered = heard <= sent.saturating_add(Duration::from_millis(1));
+        if !(is_shut && resent && self.in_flight > 0 && is_answered) {
+            return None;
+        }
+        let first = self.rto / 1u32.checked_shl(u32::from(self.backoff)).unwrap_or(u32::MAX);
+        Some(self.rto.saturating_sub(first).saturating_add(sent))
     }
 
     /// Whether our own kernel fails to send: the peer's window is open, data waits, nothing is in flight, and the

@@ -8,7 +8,7 @@ use crate::known::Known;
 use crate::silence::{Silence, Tries};
 use crate::verdict::{Cause, Judgement, Verdict};
 
-/// The thresholds of the rules that a user may choose. What proves a death is not among them: see [`Proof`].
+/// The thresholds of the rules that a user may choose. What proves a death is not among them: see [`Proof`](crate::Proof).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// A peer heard from within this time is alive.
@@ -214,7 +214,9 @@ fn by_stuck_data(facts: &Facts) -> Option<Judgement> {
 fn by_stall(facts: &Facts, rules: &Rules) -> Option<Judgement> {
     let long = |over: &Duration| *over >= rules.stalled_after;
     if let Some(over) = facts.window_shut_for().filter(long) {
-        let evidence = Evidence::WindowShut { over, bytes: facts.unsent };
+        // In flight is what the peer refuses although its window had allowed it.
+        let bytes = facts.unsent.saturating_add(facts.in_flight);
+        let evidence = Evidence::WindowShut { over, bytes };
         return Some(
             Judgement::new(Verdict::Stalled, Cause::ShutWindow, evidence)
                 .and(answered(facts))

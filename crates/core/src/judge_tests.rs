@@ -222,6 +222,31 @@ fn a_shut_window_stalls_while_it_is_answered() {
     assert_eq!(verdict(&unread), "stalled unread-queue");
 }
 
+/// Captured on Linux 6.17, whose receiver refused what its last window had allowed.
+#[test]
+fn a_window_that_was_withdrawn_stalls_while_retransmissions_are_answered() {
+    let withdrawn = |heard_ms, retransmits, window| Facts {
+        timer: Timer::Retransmit(Duration::from_millis(2800)),
+        peer_window: Known::Is(window),
+        rto: Duration::from_millis(3328),
+        backoff: 4,
+        retransmits,
+        in_flight: 14_848,
+        unsent: 2_585_600,
+        last_sent: Known::Is(Duration::from_millis(2472)),
+        last_heard: Known::Is(Duration::from_millis(heard_ms)),
+        ..heard(2)
+    };
+    assert_eq!(verdict(&withdrawn(2472, 0, 0)), "stalled shut-window");
+    let over = withdrawn(2472, 0, 0).window_shut_for().unwrap();
+    // It had been shut for 5.7 s.
+    assert_eq!(over, Duration::from_millis(3328 - 208 + 2472));
+    // The latest retransmission has no answer yet, data was lost before, or the window is open.
+    for other in [withdrawn(5000, 0, 0), withdrawn(2472, 1, 0), withdrawn(2472, 0, 65_535)] {
+        assert_eq!(other.window_shut_for(), None);
+    }
+}
+
 #[test]
 fn states_speak_for_themselves() {
     let state = |state| Facts { state, ..heard(60) };

@@ -83,15 +83,17 @@ fn accept_from(listener: &TcpListener, client: SocketAddr) -> io::Result<TcpStre
 
 /// Writes zeros until neither the peer's window nor our send buffer takes any more; returns how many bytes.
 ///
-/// The peer must not be reading. Returns once nothing has moved for 100 ms, far longer than a delayed
-/// acknowledgement (40 ms), and leaves the stream's blocking mode alone; on Windows the stream is blocking
-/// afterwards.
+/// The peer must not be reading. Returns once nothing has moved for 400 ms, and leaves the stream's blocking mode
+/// alone; on Windows the stream is blocking afterwards.
 ///
 /// # Errors
 /// Of send(2) and poll(2).
 pub fn fill(stream: &TcpStream) -> io::Result<usize> {
-    const SETTLED: Duration = Duration::from_millis(100);
-    let zeros = [0; 64 * 1024];
+    // A window that is smaller than a segment stays open until the first window probe fills it, after about 200 ms.
+    const SETTLED: Duration = Duration::from_millis(400);
+    // Over loopback each write is a segment. Where the last one is large, Linux 6.17 refuses it although its window
+    // allows it, and the window counts as withdrawn instead of shut.
+    let zeros = [0; 4 * 1024];
     let mut written = 0;
     let mut settled = false;
     loop {

@@ -38,7 +38,7 @@ const MODULES: [&str; 22] = [
     "ipv6",
 ];
 /// Programs of this machine that tests start, with their libraries, where they are installed.
-const TOOLS: [&str; 6] = ["setpriv", "ps", "ip", "ss", "tc", "nft"];
+const TOOLS: [&str; 7] = ["bash", "setpriv", "ps", "ip", "ss", "tc", "nft"];
 /// How long one check may take by the guest's clock, seconds.
 const CHECK_LIMIT: u32 = 1200;
 

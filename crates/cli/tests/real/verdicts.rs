@@ -43,6 +43,24 @@ fn each_fate_gets_its_verdict() {
 }
 
 #[test]
+fn a_peer_that_refuses_what_its_window_allowed_stalls() {
+    isolated!(|| {
+        let pair = Pair::loopback().unwrap();
+        // The window that the peer has told is larger than what its buffer may hold now.
+        socket2::SockRef::from(&pair.server).set_recv_buffer_size(2304).unwrap();
+        (&pair.client).write_all(&[0; 64 * 1024]).unwrap();
+        sleep(Duration::from_secs(3));
+        let rows = scan(&["--stalled-after", "1s"]);
+        let row = row(&rows, pair.client.local_addr().unwrap());
+        if row["retransmits"] != 0 {
+            // An old kernel drops such data without an answer.
+            return eprintln!("skipped: this kernel does not tell a smaller window");
+        }
+        assert_eq!(verdict(row), "stalled shut-window", "{row:#}");
+    });
+}
+
+#[test]
 fn a_router_that_stops_forwarding_and_forwards_again() {
     isolated!(|| {
         let network = Network::new().unwrap();
