@@ -61,6 +61,11 @@ pub enum Evidence {
         /// The size of the segments, bytes.
         segment: u32,
     },
+    /// What is sent again may be too long for the path, so its silence proves nothing.
+    MayBeTooLong {
+        /// The size of the segments, bytes.
+        segment: u32,
+    },
     /// Our own kernel can't send.
     CannotSend {
         /// The bytes that wait.
@@ -170,6 +175,7 @@ impl Evidence {
             Self::Certainty { .. } => "certainty",
             Self::ProofTakes { .. } => "proof-takes",
             Self::Stuck { .. } => "stuck",
+            Self::MayBeTooLong { .. } => "may-be-too-long",
             Self::CannotSend { .. } => "cannot-send",
             Self::Unanswered { tries: Tries::Questions, .. } => "questions-unanswered",
             Self::Unanswered { tries: Tries::Retransmissions, .. } => "retransmissions-unanswered",
@@ -208,6 +214,7 @@ impl Evidence {
             Self::Stuck { count, segment } => {
                 [Some(("count", Count(count.into()))), Some(("segment", Bytes(segment.into()))), None]
             }
+            Self::MayBeTooLong { segment } => [Some(("segment", Bytes(segment.into()))), None, None],
             Self::CannotSend { bytes } => [Some(("bytes", Bytes(bytes.into()))), None, None],
             Self::Unanswered { tries, count, over, bytes } => [
                 Some(("count", Count(count.into()))),
@@ -271,6 +278,11 @@ impl fmt::Display for Evidence {
             Self::Stuck { count, segment } => write!(
                 f,
                 "the peer answers, and {count} retransmissions of segments of {segment} bytes were not acknowledged"
+            ),
+            Self::MayBeTooLong { segment } => write!(
+                f,
+                "a path that drops long segments looks the same (these have {segment} bytes): only questions prove \
+                 a death"
             ),
             Self::CannotSend { bytes } => write!(
                 f,

@@ -148,7 +148,8 @@ fn by_silence(facts: &Facts) -> Option<Judgement> {
     let silence = facts.silence()?;
     let proof = facts.proof();
     let heard_before = facts.last_heard.value().is_none_or(|ago| ago >= silence.over);
-    let enough = proof.is_met_by(silence) && heard_before;
+    let too_long = may_be_too_long(facts, silence);
+    let enough = proof.is_met_by(silence) && heard_before && too_long.is_none();
     let (verdict, cause) = match facts.path {
         Known::Is(path) if path.is_broken() || (enough && !path.is_up()) => {
             (Verdict::Suspect, Cause::LocalPath)
@@ -161,7 +162,7 @@ fn by_silence(facts: &Facts) -> Option<Judgement> {
     let how_sure = match (enough, proof.loss) {
         (true, Some(loss)) => Some(Evidence::Certainty { tries: silence.count, loss }),
         (true, None) => None,
-        (false, _) => Some(proof_takes(facts)),
+        (false, _) => too_long.or_else(|| Some(proof_takes(facts))),
     };
     Some(
         Judgement::new(verdict, cause, unanswered_tries(facts, silence))
@@ -169,6 +170,17 @@ fn by_silence(facts: &Facts) -> Option<Judgement> {
             .and(last_heard(facts))
             .and(path(facts)),
     )
+}
+
+/// Retransmissions of a long segment prove no death: on a path that drops long segments alone they go unanswered by a
+/// living peer. The first segment is as long as everything in flight at most, but for a byte of each other one.
+fn may_be_too_long(facts: &Facts, silence: Silence) -> Option<Evidence> {
+    let others = facts.segments_in_flight.saturating_sub(1);
+    let segment = facts.in_flight.saturating_sub(others);
+    let of_data = silence.tries == Tries::Retransmissions && !facts.is_on_this_host();
+    let matters = facts.proof().is_met_by(silence);
+    (of_data && matters && segment > Rules::SMALL_SEGMENT)
+        .then(|| Evidence::MayBeTooLong { segment: facts.segment_size().unwrap_or(segment) })
 }
 
 fn proof_takes(facts: &Facts) -> Evidence {

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use crate::{
-    AcceptQueue, Answer, AnswerTime, Asked, Facts, Hop, Known, Loss, Others, Path, Proof, Rules, TcpState,
-    Timer, Tries, judge,
+    AcceptQueue, Answer, AnswerTime, Asked, Evidence, Facts, Hop, Known, Loss, Others, Path, Proof, Rules,
+    TcpState, Timer, Tries, judge,
 };
 
 const UP: Known<Path> = Known::Is(Path { hop: Hop::Up, others: Others::None });
@@ -103,7 +103,7 @@ fn retransmitted(count: u8, due: u64) -> Facts {
         rto: Duration::from_millis(200) * 2u32.pow(u32::from(count)),
         backoff: count,
         retransmits: count,
-        in_flight: 1448,
+        in_flight: 500,
         segments_in_flight: 1,
         timer: Timer::Retransmit(Duration::from_millis(due)),
         ..heard(1000)
@@ -125,6 +125,22 @@ fn retransmissions_are_timed_by_their_pauses() {
     // Thin streams do not double: three pauses of an RTO, and the one that runs.
     let thin = Facts { rto: secs(1), backoff: 0, ..here(3, 1000) };
     assert_eq!(thin.silence().unwrap().over, secs(3));
+}
+
+#[test]
+fn retransmissions_of_long_segments_prove_no_death() {
+    // A path that drops long segments leaves them unanswered by a living peer, for ever.
+    let of = |in_flight, segments_in_flight| Facts { in_flight, segments_in_flight, ..retransmitted(9, 0) };
+    assert_eq!(verdict(&of(536, 1)), "dead retransmissions-unanswered");
+    assert_eq!(verdict(&of(1448, 1)), "suspect retransmissions-unanswered");
+    // The first may be long though most are short.
+    assert_eq!(verdict(&of(1468, 21)), "suspect retransmissions-unanswered");
+    assert_eq!(verdict(&of(555, 20)), "dead retransmissions-unanswered");
+    let told = judge(&of(2896, 2), &Rules::default());
+    assert!(told.evidence().any(|evidence| *evidence == Evidence::MayBeTooLong { segment: 1448 }));
+    // This host's own path drops nothing.
+    let path = Known::Is(Path { hop: Hop::Loopback, others: Others::None });
+    assert_eq!(verdict(&Facts { path, ..of(32_000, 1) }), "dead retransmissions-unanswered");
 }
 
 #[test]
