@@ -257,8 +257,8 @@ impl fmt::Display for Evidence {
             }
             Self::Gone => f.write_str("closed by its owner while we looked"),
             Self::Ended => f.write_str(
-                "the connection has ended; a reset, a timeout and an orderly end look the same now that its \
-                 owner has taken the error",
+                "the connection has ended; a timeout, an abort by this host, an orderly end and a reset that its \
+                 owner was told of look the same",
             ),
             Self::Certainty { tries, loss } => {
                 let (whole, tenth) = (loss.permille() / 10, loss.permille() % 10);
