@@ -18,7 +18,7 @@ pub enum Evidence {
     LastHeard(Duration),
     /// The peer's kernel answered our question.
     Answered(AnswerTime),
-    /// The peer sent data while we asked.
+    /// The peer sent data, or keepalive probes of its own, while we asked.
     HeardMeanwhile,
     /// The connection was reset after our question.
     Reset {
@@ -251,7 +251,7 @@ impl fmt::Display for Evidence {
                     write!(f, "answered one of our questions, after {least} to {most}")
                 }
             },
-            Self::HeardMeanwhile => f.write_str("sent data while we asked"),
+            Self::HeardMeanwhile => f.write_str("sent something of its own while we asked"),
             Self::Reset { after } => {
                 write!(f, "the connection was reset {} after our question", Span(after))
             }

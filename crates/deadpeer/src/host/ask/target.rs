@@ -52,6 +52,8 @@ pub(super) struct Target<'c> {
     settled: Duration,
     /// Segments that had come: all, and those with data.
     segments: (u32, u32),
+    /// An acknowledgement that nobody asked for may be under way: data or the owner's own probes are out.
+    under_way: bool,
     first_answer: Option<Answer>,
     /// Questions that the first answer leaves open.
     open: Vec<Instant>,
@@ -79,6 +81,7 @@ impl<'c> Target<'c> {
             held: Duration::ZERO,
             settled: rate_limited_for(facts),
             segments: segments(facts),
+            under_way: facts.in_flight > 0 || facts.probes_out > 0,
             first_answer: None,
             open: Vec::new(),
             answers: 0,
@@ -187,6 +190,10 @@ impl<'c> Target<'c> {
     pub(super) fn question(&mut self) -> Result<(), Why> {
         let asked_at = Instant::now();
         self.tried.get_or_insert(asked_at);
+        if self.sent.is_empty() {
+            // What came before the first question is no answer to it: a peer can wait for its turn.
+            self.segments.1 = self.with_socket(data_segments)?.unwrap_or(self.segments.1);
+        }
         let segments = match self.borrows {
             true => self.borrow_keepalive()?,
             false => match self.with_socket(ask::window_probe)? {
@@ -255,18 +262,24 @@ impl<'c> Target<'c> {
         let (all, data) = (seen.0.wrapping_sub(before.0), seen.1.wrapping_sub(before.1));
         let age = now.last_heard.value().unwrap_or(Duration::MAX);
         self.segments = seen;
+        self.under_way |= now.in_flight > 0;
         let Some(&first) = self.sent.first() else { return };
         // Kernels that count no segments tell ages.
         let came = all > 0 || data > 0 || age < at.saturating_duration_since(first);
-        // An acknowledgement that comes sooner than a round trip was under way already: to a retransmission, say.
+        let heard_before = |moment| at.checked_sub(age).is_some_and(|heard| heard + TICK < moment);
+        // The peer's own keepalive probes are counted and move no age.
+        let probed = all > 0 && data == 0 && heard_before(first);
+        // An acknowledgement that comes sooner than a round trip may have been under way already: to a
+        // retransmission, say. Where nothing was out the path has become faster.
         let least = now.least_rtt.unwrap_or_default();
-        let first = self.earlier.first().copied().unwrap_or(first);
-        let early = at.checked_sub(age).is_some_and(|heard| heard + TICK < first + least);
-        if !came || (early && data == 0) {
+        let asked = self.earlier.first().copied().unwrap_or(first);
+        let early = self.under_way && heard_before(asked + least);
+        if !came || (early && data == 0 && !probed) {
             return;
         }
+        let age = if probed { Duration::ZERO } else { age };
         // Segments without data are acknowledgements.
-        self.answer(at, age, !early && (data == 0 || all > data));
+        self.answer(at, age, !early && !probed && (data == 0 || all > data));
     }
 
     fn answer(&mut self, at: Instant, age: Duration, is_acknowledgement: bool) {
@@ -395,6 +408,12 @@ impl<'c> Target<'c> {
 
 fn segments(facts: &Facts) -> (u32, u32) {
     (facts.segments_in.value().unwrap_or(0), facts.data_segments_in.value().unwrap_or(0))
+}
+
+/// Segments with data that have come, as the socket itself tells.
+fn data_segments(sock: BorrowedFd<'_>) -> Option<u32> {
+    let mut buffer = [0; CAPACITY];
+    TcpInfo::read(sock, &mut buffer).ok()?.data_segments_in()
 }
 
 /// How long a peer has to be silent that has answered a probe just now: it may answer no other before its rate
