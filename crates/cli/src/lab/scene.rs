@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use deadpeer::{Rules, Verdict};
 use deadpeer::host::{Filter, Namespace, Pace, Row, Scan};
+use deadpeer::{Rules, Verdict};
 use deadpeer_lab::{
     Chance, Cut, Deaf, Direction, ImpairedLink, Impairment, Loopback, Network, Pair, Program, deafen, release,
 };

@@ -320,6 +320,9 @@ impl<'c> Target<'c> {
         if self.has_answered() {
             return !self.may_be_stuck();
         }
+        if self.is_being_closed() {
+            return !self.connection.row.facts.has_descriptor || self.answerable(now) == self.sent.len();
+        }
         self.answerable(now) >= self.wanted(pace, proof).min(usize::from(proof.tries)) && over >= proof.over
     }
 
@@ -330,6 +333,12 @@ impl<'c> Target<'c> {
         let waiting = facts.in_flight > 0 && facts.retransmits >= STUCK_FROM.max(self.retransmits);
         let decided = facts.retransmits >= ENOUGH && self.answers >= 3 && self.answers_since_stuck > 0;
         waiting && !decided && !self.borrows
+    }
+
+    /// Its owner has closed it meanwhile: no more can be asked.
+    const fn is_being_closed(&self) -> bool {
+        use TcpState::{Closing, FinWait1, LastAck, TimeWait};
+        matches!(self.connection.row.facts.state, FinWait1 | Closing | LastAck | TimeWait)
     }
 
     /// Questions that had the time to be answered.
