@@ -15,7 +15,7 @@ Filters: KEY:VALUE[,VALUE…], with ! in front to exclude. The same key twice me
   state:close-wait           TCP state              unit:nginx.service
   verdict:dead,suspect       verdict                netns:4026531840
 
-Verdicts: dead, suspect, leaked, stalled, unverified, opening, closing, alive.
+Verdicts: dead, suspect, leaked, stalled, ended, unverified, opening, closing, alive.
 
 Exit status: 0 done; 1 --fail-on found one; 2 it could not do its job; 130 interrupted.
 
