@@ -269,12 +269,15 @@ impl<'c> Target<'c> {
         let heard_before = |moment| at.checked_sub(age).is_some_and(|heard| heard + TICK < moment);
         // The peer's own keepalive probes are counted and move no age.
         let probed = all > 0 && data == 0 && heard_before(first);
-        // An acknowledgement that comes sooner than a round trip may have been under way already: to a
-        // retransmission, say. Where nothing was out the path has become faster.
+        // What comes sooner than a round trip was under way already: a probe, or an acknowledgement of something else.
+        // Where nothing else was out the path has become faster.
         let least = now.least_rtt.unwrap_or_default();
-        let asked = self.earlier.first().copied().unwrap_or(first);
-        let early = self.under_way && heard_before(asked + least);
-        if !came || (early && data == 0 && !probed) {
+        let answered_from = self.earlier.first().copied().unwrap_or(first) + least;
+        let early = match probed {
+            true => at < answered_from,
+            false => self.under_way && heard_before(answered_from),
+        };
+        if !came || (early && data == 0) {
             return;
         }
         let age = if probed { Duration::ZERO } else { age };
@@ -321,7 +324,9 @@ impl<'c> Target<'c> {
             return !self.may_be_stuck();
         }
         if self.is_being_closed() {
-            return !self.connection.row.facts.has_descriptor || self.answerable(now) == self.sent.len();
+            // Half-closed, it may still be answered: over a round trip that rose, say.
+            let over = over >= proof.over && self.answerable(now) == self.sent.len();
+            return over || !self.connection.row.facts.has_descriptor;
         }
         self.answerable(now) >= self.wanted(pace, proof).min(usize::from(proof.tries)) && over >= proof.over
     }
