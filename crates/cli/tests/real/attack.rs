@@ -115,6 +115,21 @@ fn an_answer_over_a_path_that_became_faster_is_one() {
 }
 
 #[test]
+fn an_outage_that_ends_before_the_last_question_is_no_death() {
+    isolated!(|| {
+        let test = "an_outage_that_ends_before_the_last_question_is_no_death";
+        let Some(link) = link(test) else { return };
+        let pair = Pair::across(&link, PEER).unwrap();
+        link.set(Direction::Both, cut());
+        let asking = start(&link, &["--probe"]);
+        sleep(ms(8_300));
+        link.heal();
+        let rows = output(asking);
+        assert_eq!(verdict(row(&rows, local(&pair))), "alive answered", "{rows:#?}");
+    });
+}
+
+#[test]
 fn half_closed_over_a_slow_path_while_asked_it_is_no_suspect() {
     isolated!(|| {
         let test = "half_closed_over_a_slow_path_while_asked_it_is_no_suspect";

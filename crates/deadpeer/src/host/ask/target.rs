@@ -179,11 +179,8 @@ impl<'c> Target<'c> {
         if self.has_answered() {
             return most; // until it is known what becomes of the data
         }
-        // A peer that limits its answers is asked for as long as it may.
-        let meanwhile = match self.settled.is_zero() {
-            true => 0,
-            false => self.settled.as_millis().div_ceil(self.gap(pace).as_millis().max(1)),
-        };
+        // Until silence has lasted long enough: an outage may end, and a peer that limits its answers may.
+        let meanwhile = proof.over.as_millis().div_ceil(self.gap(pace).as_millis().max(1));
         usize::from(proof.tries).max(usize::try_from(meanwhile).unwrap_or(usize::MAX)).min(most)
     }
 
