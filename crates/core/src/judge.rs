@@ -8,7 +8,7 @@ use crate::known::Known;
 use crate::silence::{Silence, Tries};
 use crate::verdict::{Cause, Judgement, Verdict};
 
-/// The thresholds of the rules that a user may choose. What proves a death is not among them: see [`Proof`].
+/// The thresholds of the rules that a user may choose. What proves a death is not among them: see [`Proof`](crate::Proof).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// A peer heard from within this time is alive.
