@@ -31,20 +31,25 @@ impl Loss {
     pub const ASSUMED: Self = Self(100);
     /// 90 % each way; what loses more is no path.
     const WORST: u16 = 900;
-    /// Fewer packets than this measure nothing: one lost SYN would make every silent peer of a young connection
+    /// Fewer packets than this measure little: one lost SYN would make every silent peer of a young connection
     /// unprovable.
     const SAMPLE: u64 = 20;
+    /// Of few packets this many lost ones are no chance of a good path any more. The others of [`Self::SAMPLE`] are
+    /// taken to have arrived.
+    const TOO_MANY: u64 = 3;
     /// A living peer must be this unlikely to stay silent by chance.
     const CHANCE: f64 = 1e-6;
     /// The 95th percentile of the normal distribution.
     const Z: f64 = 1.644_85;
 
     /// From packets sent and packets lost of them: the upper end of the one-sided 95 % confidence interval
-    /// (Wilson's score), at least [`Loss::ASSUMED`]. Fewer than 20 packets measure nothing.
+    /// (Wilson's score), at least [`Loss::ASSUMED`]. Fewer than 20 packets measure nothing, unless three of them were
+    /// lost: then they count as 20.
     pub fn measured(lost: u64, sent: u64) -> Self {
-        if sent < Self::SAMPLE || lost == 0 {
+        if lost == 0 || (sent < Self::SAMPLE && lost < Self::TOO_MANY) {
             return Self::ASSUMED;
         }
+        let sent = sent.max(Self::SAMPLE);
         Self::ceil(upper_bound(lost.min(sent) as f64, sent as f64, Self::Z))
     }
 
@@ -88,7 +93,8 @@ impl Loss {
     /// to two figures.
     pub fn odds(self, tries: u16) -> u64 {
         let chance = (0..tries).fold(1.0, |chance, _| chance * self.of_a_try());
-        let odds = (1.0 / chance) as u64; // saturates
+        // No more than JSON's readers hold exactly.
+        let odds = (1.0 / chance).min(1e15) as u64;
         let figures = odds.checked_ilog10().unwrap_or(0).saturating_sub(1);
         let unit = 10u64.pow(figures);
         odds / unit * unit
@@ -162,7 +168,10 @@ mod tests {
     fn few_packets_measure_nothing_and_many_measure_well() {
         assert_eq!(Loss::measured(1, 2), Loss::ASSUMED);
         assert_eq!(Loss::measured(0, 1_000_000), Loss::ASSUMED);
-        assert_eq!(Loss::measured(19, 19), Loss::ASSUMED);
+        assert_eq!(Loss::measured(2, 19), Loss::ASSUMED);
+        // 8 of 15 can't be 10 %. Three in an outage leave a proof possible within 30 s.
+        assert!(Loss::measured(8, 15).permille() > 500);
+        assert!(Loss::measured(3, 5).tries_for_proof() < 30, "{:?}", Loss::measured(3, 5));
         assert_eq!(Loss::measured(20, 20).permille(), Loss::WORST);
         assert!((300..310).contains(&Loss::measured(30_000, 100_000).permille()));
         // Half of the tries unanswered: some 29 % of the packets lost each way.

@@ -18,7 +18,7 @@ pub enum Evidence {
     LastHeard(Duration),
     /// The peer's kernel answered our question.
     Answered(AnswerTime),
-    /// The peer sent data while we asked.
+    /// The peer sent data, or keepalive probes of its own, while we asked.
     HeardMeanwhile,
     /// The connection was reset after our question.
     Reset {
@@ -61,6 +61,8 @@ pub enum Evidence {
         /// The size of the segments, bytes.
         segment: u32,
     },
+    /// Retransmissions went unanswered for as long as a proof takes, and prove nothing.
+    OnlyQuestionsProve,
     /// Our own kernel can't send.
     CannotSend {
         /// The bytes that wait.
@@ -170,6 +172,7 @@ impl Evidence {
             Self::Certainty { .. } => "certainty",
             Self::ProofTakes { .. } => "proof-takes",
             Self::Stuck { .. } => "stuck",
+            Self::OnlyQuestionsProve => "only-questions-prove",
             Self::CannotSend { .. } => "cannot-send",
             Self::Unanswered { tries: Tries::Questions, .. } => "questions-unanswered",
             Self::Unanswered { tries: Tries::Retransmissions, .. } => "retransmissions-unanswered",
@@ -196,7 +199,7 @@ impl Evidence {
                 [Some(("least", Time(least))), Some(("most", Time(most))), None]
             }
             Self::Reset { after } => [Some(("after", Time(after))), None, None],
-            Self::HeardMeanwhile | Self::Gone | Self::Ended => [None; 3],
+            Self::HeardMeanwhile | Self::Gone | Self::Ended | Self::OnlyQuestionsProve => [None; 3],
             Self::Certainty { tries, loss } => [
                 Some(("count", Count(tries.into()))),
                 Some(("loss_permille", Count(loss.permille().into()))),
@@ -244,14 +247,14 @@ impl fmt::Display for Evidence {
                     write!(f, "answered one of our questions, after {least} to {most}")
                 }
             },
-            Self::HeardMeanwhile => f.write_str("sent data while we asked"),
+            Self::HeardMeanwhile => f.write_str("sent something of its own while we asked"),
             Self::Reset { after } => {
                 write!(f, "the connection was reset {} after our question", Span(after))
             }
             Self::Gone => f.write_str("closed by its owner while we looked"),
             Self::Ended => f.write_str(
-                "the connection has ended; a reset, a timeout and an orderly end look the same now that its \
-                 owner has taken the error",
+                "the connection has ended; a timeout, an abort by this host, an orderly end and a reset that its \
+                 owner was told of look the same",
             ),
             Self::Certainty { tries, loss } => {
                 let (whole, tenth) = (loss.permille() / 10, loss.permille() % 10);
@@ -271,6 +274,10 @@ impl fmt::Display for Evidence {
             Self::Stuck { count, segment } => write!(
                 f,
                 "the peer answers, and {count} retransmissions of segments of {segment} bytes were not acknowledged"
+            ),
+            Self::OnlyQuestionsProve => f.write_str(
+                "a path that drops long segments looks the same, so does a receiver without room: only questions \
+                 prove a death (--probe)",
             ),
             Self::CannotSend { bytes } => write!(
                 f,

@@ -109,7 +109,7 @@ pub enum Answer {
     None,
     /// An acknowledgement without data: the peer's kernel answered.
     Answered(AnswerTime),
-    /// Data: the peer sent something of its own.
+    /// Something of the peer's own: data, or probes of its keepalive.
     Heard,
     /// The connection was reset after our question: the peer's host knows no such connection (RST), or
     /// something on the way refuses it.

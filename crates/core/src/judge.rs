@@ -145,23 +145,27 @@ fn by_silence(facts: &Facts) -> Option<Judgement> {
     if answers(facts) > 0 {
         return None;
     }
-    let silence = facts.silence()?;
     let proof = facts.proof();
-    let heard_before = facts.last_heard.value().is_none_or(|ago| ago >= silence.over);
-    let enough = proof.is_met_by(silence) && heard_before;
+    let heard_before = |silence: &Silence| facts.last_heard.value().is_none_or(|ago| ago >= silence.over);
+    let proves = |silence: &Silence| is_a_question(silence.tries) && proof.is_met_by(*silence);
+    let proving = facts.silences().find(|silence| proves(silence) && heard_before(silence));
+    let silence = proving.or_else(|| facts.silence())?;
     let (verdict, cause) = match facts.path {
-        Known::Is(path) if path.is_broken() || (enough && !path.is_up()) => {
+        Known::Is(path) if path.is_broken() || (proving.is_some() && !path.is_up()) => {
             (Verdict::Suspect, Cause::LocalPath)
         }
         // A way that nobody could look at is not known to be up.
-        Known::Not(_) if enough => (Verdict::Suspect, Cause::LocalPath),
-        _ if enough => (Verdict::Dead, unanswered(silence)),
+        Known::Not(_) if proving.is_some() => (Verdict::Suspect, Cause::LocalPath),
+        _ if proving.is_some() => (Verdict::Dead, unanswered(silence)),
         _ => (Verdict::Suspect, unanswered(silence)),
     };
-    let how_sure = match (enough, proof.loss) {
-        (true, Some(loss)) => Some(Evidence::Certainty { tries: silence.count, loss }),
-        (true, None) => None,
-        (false, _) => Some(proof_takes(facts)),
+    let how_sure = match (proving, proof.loss) {
+        (Some(_), Some(loss)) => Some(Evidence::Certainty { tries: silence.count, loss }),
+        (Some(_), None) => None,
+        (None, _) if proof.is_met_by(silence) && !is_a_question(silence.tries) => {
+            Some(Evidence::OnlyQuestionsProve)
+        }
+        (None, _) => Some(proof_takes(facts)),
     };
     Some(
         Judgement::new(verdict, cause, unanswered_tries(facts, silence))
@@ -169,6 +173,13 @@ fn by_silence(facts: &Facts) -> Option<Judgement> {
             .and(last_heard(facts))
             .and(path(facts)),
     )
+}
+
+/// Whether a living peer must answer such tries. Data is another matter: a path that drops long segments and a
+/// receiver without room (Linux 6.1 drops what does not fit, and says nothing) leave retransmissions unanswered for
+/// ever, and the peer lives.
+const fn is_a_question(tries: Tries) -> bool {
+    !matches!(tries, Tries::Retransmissions)
 }
 
 fn proof_takes(facts: &Facts) -> Evidence {

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use crate::{
-    AcceptQueue, Answer, AnswerTime, Asked, Facts, Hop, Known, Loss, Others, Path, Proof, Rules, TcpState,
-    Timer, Tries, judge,
+    AcceptQueue, Answer, AnswerTime, Asked, Evidence, Facts, Hop, Known, Loss, Others, Path, Proof, Rules,
+    TcpState, Timer, Tries, judge,
 };
 
 const UP: Known<Path> = Known::Is(Path { hop: Hop::Up, others: Others::None });
@@ -103,7 +103,7 @@ fn retransmitted(count: u8, due: u64) -> Facts {
         rto: Duration::from_millis(200) * 2u32.pow(u32::from(count)),
         backoff: count,
         retransmits: count,
-        in_flight: 1448,
+        in_flight: 500,
         segments_in_flight: 1,
         timer: Timer::Retransmit(Duration::from_millis(due)),
         ..heard(1000)
@@ -119,12 +119,25 @@ fn retransmissions_are_timed_by_their_pauses() {
         path: Known::Is(Path { hop: Hop::Loopback, others: Others::None }),
         ..retransmitted(count, due)
     };
-    assert_eq!(verdict(&here(4, 3200)), "dead retransmissions-unanswered");
-    assert_eq!(verdict(&here(3, 1600)), "suspect retransmissions-unanswered"); // 1.4 s
-    assert_eq!(verdict(&here(3, 0)), "dead retransmissions-unanswered"); // 1.4 s + 1.6 s that have run
+    assert_eq!(here(3, 1600).silence().unwrap().over, Duration::from_millis(1400));
+    assert_eq!(here(3, 0).silence().unwrap().over, secs(3)); // 1.4 s + 1.6 s that have run
+    assert_eq!(verdict(&here(4, 3200)), "suspect retransmissions-unanswered");
     // Thin streams do not double: three pauses of an RTO, and the one that runs.
     let thin = Facts { rto: secs(1), backoff: 0, ..here(3, 1000) };
     assert_eq!(thin.silence().unwrap().over, secs(3));
+}
+
+#[test]
+fn retransmissions_prove_no_death_and_questions_do_beside_them() {
+    let long = retransmitted(12, 0);
+    assert_eq!(verdict(&long), "suspect retransmissions-unanswered");
+    let told = judge(&long, &Rules::default());
+    assert!(told.evidence().any(|evidence| *evidence == Evidence::OnlyQuestionsProve));
+    // Asked, too: the questions are the proof, though the retransmissions are more and took longer.
+    let asked = Facts { asked: asked(9, 10, Answer::None), ..long };
+    assert_eq!(verdict(&asked), "dead questions-unanswered");
+    let early = Facts { asked: self::asked(3, 3, Answer::None), ..long };
+    assert_eq!(verdict(&early), "suspect retransmissions-unanswered");
 }
 
 #[test]
@@ -132,7 +145,7 @@ fn an_outage_of_seconds_or_a_round_trip_that_rises_is_no_death() {
     // To another host: four retransmissions over 3 s, seven over 25 s, nine over 102 s.
     assert_eq!(verdict(&retransmitted(4, 3200)), "suspect retransmissions-unanswered");
     assert_eq!(verdict(&retransmitted(7, 0)), "suspect retransmissions-unanswered");
-    assert_eq!(verdict(&retransmitted(9, 0)), "dead retransmissions-unanswered");
+    assert_eq!(verdict(&retransmitted(9, 0)), "suspect retransmissions-unanswered");
 }
 
 #[test]
@@ -141,8 +154,8 @@ fn a_path_that_loses_much_needs_more_tries() {
     assert_eq!(verdict(&lossy), "suspect retransmissions-unanswered");
     assert!(evidence(&lossy)[1].starts_with("proof takes 23 "), "{:?}", evidence(&lossy));
     // The retransmissions that go unanswered now are no measure of the path.
-    let dead = Facts { retransmitted: 10, data_segments_out: Known::Is(40), ..retransmitted(9, 0) };
-    assert_eq!(verdict(&dead), "dead retransmissions-unanswered");
+    let silent = Facts { retransmitted: 10, data_segments_out: Known::Is(40), ..retransmitted(9, 0) };
+    assert_eq!(silent.proof(), Proof::across(Loss::ASSUMED));
 }
 
 #[test]
@@ -275,8 +288,7 @@ fn half_closed_by_the_peer_it_is_leaked_only_when_nothing_moves() {
     let unacknowledged = Facts { in_flight: 5_000, ..closed(60, 60) };
     assert_eq!(verdict(&unacknowledged), "unverified nothing-proven");
     let dying = Facts { state: TcpState::CloseWait, ..retransmitted(9, 0) };
-    assert_eq!(verdict(&dying), "dead retransmissions-unanswered");
-    assert_eq!(verdict(&Facts { retransmits: 3, ..dying }), "suspect retransmissions-unanswered");
+    assert_eq!(verdict(&dying), "suspect retransmissions-unanswered");
 }
 
 #[test]

@@ -39,10 +39,13 @@ impl Facts {
     ///
     /// This is the one formula behind every "silent to n tries over t".
     pub fn silence(&self) -> Option<Silence> {
-        self.unanswered_questions()
-            .into_iter()
-            .chain(self.unanswered_tries())
+        self.silences()
             .reduce(|a, b| if (b.over, b.count) > (a.over, a.count) && b.count >= a.count { b } else { a })
+    }
+
+    /// Our questions, then what the kernel tried by itself.
+    pub(crate) fn silences(&self) -> impl Iterator<Item = Silence> {
+        self.unanswered_questions().into_iter().chain(self.unanswered_tries())
     }
 
     /// What our own kernel has tried to send in vain ([`Facts::cannot_send`]): it never reached the network, so it says

@@ -119,11 +119,14 @@ fn a_dead_peer_is_proven_with_nine_questions_and_the_odds_are_told() {
                 let took = started.elapsed();
                 let row = of(&rows, &pair.client);
                 assert_eq!(verdict(row), "dead questions-unanswered", "{row:#}");
-                assert_eq!(row["tries"], 9);
+                // Asking goes on until the end: a tenth question may have had its time, too.
+                let tries = row["tries"].as_u64().unwrap();
+                assert!([9, 10].contains(&tries), "{row:#}");
                 let certainty = evidence(row, "certainty");
+                let odds = if tries == 9 { 3_000_000 } else { 16_000_000 };
                 assert_eq!(
                     (&certainty["loss_permille"], &certainty["false_once_in"]),
-                    (&100.into(), &3_000_000.into())
+                    (&100.into(), &odds.into())
                 );
                 assert!((SECOND * 10..SECOND * 15).contains(&took), "{took:?}");
             });

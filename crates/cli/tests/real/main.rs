@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 
 mod advice;
+mod attack;
 mod command;
 mod common;
 mod emit;

@@ -117,7 +117,7 @@ fn a_peer_that_comes_back_within_the_tries_is_not_dead() {
 }
 
 #[test]
-fn retransmissions_alone_prove_a_death() {
+fn retransmissions_alone_prove_no_death_and_questions_do() {
     isolated!(|| {
         let mut pair = Pair::loopback().unwrap();
         pair.client.write_all(&[7; 1448]).unwrap();
@@ -140,9 +140,17 @@ fn retransmissions_alone_prove_a_death() {
         let early = seen("suspect");
         assert_eq!(early["cause"], "retransmissions-unanswered");
         assert!(early["evidence"][0]["text"].as_str().unwrap().contains("of 1448 bytes unanswered"));
-        let late = seen("dead");
-        assert_eq!(late["cause"], "retransmissions-unanswered");
-        assert!(silent_since.elapsed() >= Duration::from_secs(3), "too early");
+        // Linux 6.1 leaves data unanswered that finds no room: the peer lives, and only questions tell.
+        while silent_since.elapsed() < Duration::from_secs(8) {
+            let row = seen("suspect");
+            assert_eq!(row["cause"], "retransmissions-unanswered");
+            sleep(Duration::from_millis(500));
+        }
+        let late = seen("suspect");
+        assert!(late["evidence"].to_string().contains("only questions prove"), "{late:#}");
+        let rows = scan(&["--probe"]);
+        let asked = row(&rows, pair.client.local_addr().unwrap());
+        assert_eq!(verdict(asked), "dead questions-unanswered", "{asked:#}");
     });
 }
 

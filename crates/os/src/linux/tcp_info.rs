@@ -55,6 +55,11 @@ impl<'a> TcpInfo<'a> {
         self.word(140)
     }
 
+    /// Segments with data among them; `None` on kernels older than 4.6.
+    pub fn data_segments_in(self) -> Option<u32> {
+        self.word(152)
+    }
+
     /// `tcpi_snd_wnd`, from Linux 5.4.
     pub fn peer_window(self) -> Option<u32> {
         self.word(228)

@@ -52,6 +52,8 @@ pub(super) struct Target<'c> {
     settled: Duration,
     /// Segments that had come: all, and those with data.
     segments: (u32, u32),
+    /// An acknowledgement that nobody asked for may be under way: data or the owner's own probes are out.
+    under_way: bool,
     first_answer: Option<Answer>,
     /// Questions that the first answer leaves open.
     open: Vec<Instant>,
@@ -79,6 +81,7 @@ impl<'c> Target<'c> {
             held: Duration::ZERO,
             settled: rate_limited_for(facts),
             segments: segments(facts),
+            under_way: facts.in_flight > 0 || facts.probes_out > 0,
             first_answer: None,
             open: Vec::new(),
             answers: 0,
@@ -176,17 +179,18 @@ impl<'c> Target<'c> {
         if self.has_answered() {
             return most; // until it is known what becomes of the data
         }
-        // A peer that limits its answers is asked for as long as it may.
-        let meanwhile = match self.settled.is_zero() {
-            true => 0,
-            false => self.settled.as_millis().div_ceil(self.gap(pace).as_millis().max(1)),
-        };
+        // Until silence has lasted long enough: an outage may end, and a peer that limits its answers may.
+        let meanwhile = proof.over.as_millis().div_ceil(self.gap(pace).as_millis().max(1));
         usize::from(proof.tries).max(usize::try_from(meanwhile).unwrap_or(usize::MAX)).min(most)
     }
 
     pub(super) fn question(&mut self) -> Result<(), Why> {
         let asked_at = Instant::now();
         self.tried.get_or_insert(asked_at);
+        if self.sent.is_empty() {
+            // What came before the first question is no answer to it: a peer can wait for its turn.
+            self.segments.1 = self.with_socket(data_segments)?.unwrap_or(self.segments.1);
+        }
         let segments = match self.borrows {
             true => self.borrow_keepalive()?,
             false => match self.with_socket(ask::window_probe)? {
@@ -264,22 +268,30 @@ impl<'c> Target<'c> {
         };
         let (before, seen) = (self.segments, segments(&now));
         let all = seen.0.wrapping_sub(before.0);
-        // Data that came before the first question is counted since the list was taken.
-        let data = seen.1.wrapping_sub(before.1).min(all);
+        let data = seen.1.wrapping_sub(before.1);
         let age = now.last_heard.value().unwrap_or(Duration::MAX);
         self.segments = seen;
+        self.under_way |= now.in_flight > 0;
         let Some(&first) = self.sent.first() else { return };
         // Kernels that count no segments tell ages.
-        let came = all > 0 || age < at.saturating_duration_since(first);
-        // An acknowledgement that comes sooner than a round trip was under way already: to a retransmission, say.
+        let came = all > 0 || data > 0 || age < at.saturating_duration_since(first);
+        let heard_before = |moment| at.checked_sub(age).is_some_and(|heard| heard + TICK < moment);
+        // The peer's own keepalive probes are counted and move no age.
+        let probed = all > 0 && data == 0 && heard_before(first);
+        // What comes sooner than a round trip was under way already: a probe, or an acknowledgement of something else.
+        // Where nothing else was out the path has become faster.
         let least = now.least_rtt.unwrap_or_default();
-        let first = self.earlier.first().copied().unwrap_or(first);
-        let early = at.checked_sub(age).is_some_and(|heard| heard + TICK < first + least);
+        let answered_from = self.earlier.first().copied().unwrap_or(first) + least;
+        let early = match probed {
+            true => at < answered_from,
+            false => self.under_way && heard_before(answered_from),
+        };
         if !came || (early && data == 0) {
             return;
         }
+        let age = if probed { Duration::ZERO } else { age };
         // Segments without data are acknowledgements.
-        self.answer(at, age, !early && (data == 0 || all > data));
+        self.answer(at, age, !early && !probed && (data == 0 || all > data));
     }
 
     fn answer(&mut self, at: Instant, age: Duration, is_acknowledgement: bool) {
@@ -320,6 +332,11 @@ impl<'c> Target<'c> {
         if self.has_answered() {
             return !self.may_be_stuck();
         }
+        if self.is_being_closed() {
+            // Half-closed, it may still be answered: over a round trip that rose, say.
+            let over = over >= proof.over && self.answerable(now) == self.sent.len();
+            return over || !self.connection.row.facts.has_descriptor;
+        }
         self.answerable(now) >= self.wanted(pace, proof).min(usize::from(proof.tries)) && over >= proof.over
     }
 
@@ -330,6 +347,12 @@ impl<'c> Target<'c> {
         let waiting = facts.in_flight > 0 && facts.retransmits >= STUCK_FROM.max(self.retransmits);
         let decided = facts.retransmits >= ENOUGH && self.answers >= 3 && self.answers_since_stuck > 0;
         waiting && !decided && !self.borrows
+    }
+
+    /// Its owner has closed it meanwhile: no more can be asked.
+    const fn is_being_closed(&self) -> bool {
+        use TcpState::{Closing, FinWait1, LastAck, TimeWait};
+        matches!(self.connection.row.facts.state, FinWait1 | Closing | LastAck | TimeWait)
     }
 
     /// Questions that had the time to be answered.
@@ -408,6 +431,12 @@ impl<'c> Target<'c> {
 
 fn segments(facts: &Facts) -> (u32, u32) {
     (facts.segments_in.value().unwrap_or(0), facts.data_segments_in.value().unwrap_or(0))
+}
+
+/// Segments with data that have come, as the socket itself tells.
+fn data_segments(sock: BorrowedFd<'_>) -> Option<u32> {
+    let mut buffer = [0; CAPACITY];
+    TcpInfo::read(sock, &mut buffer).ok()?.data_segments_in()
 }
 
 /// How long a peer has to be silent that has answered a probe just now: it may answer no other before its rate

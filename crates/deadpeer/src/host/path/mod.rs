@@ -58,7 +58,13 @@ pub(super) fn is_this_host(connection: &Connection) -> bool {
 
 /// Whether the judgement of a connection rests on its path.
 fn is_silent(facts: &Facts) -> bool {
-    let can_be = matches!(facts.state, TcpState::Established | TcpState::FinWait2 | TcpState::CloseWait);
+    use TcpState::{CloseWait, Closing, Established, FinWait1, FinWait2, LastAck};
+    let can_be = match facts.state {
+        Established | FinWait2 | CloseWait => true,
+        // Without a descriptor its state says all.
+        FinWait1 | Closing | LastAck => facts.has_descriptor,
+        _ => false,
+    };
     can_be && facts.silence().is_some()
 }
 
