@@ -214,8 +214,10 @@ fn by_stuck_data(facts: &Facts) -> Option<Judgement> {
     let segment = facts.segment_size().unwrap_or(0);
     let stuck = Evidence::Stuck { count: facts.retransmits, segment };
     // Right after an outage, too, a peer answers before the next retransmission is due: one must have left since.
-    let too_large = asked.answers >= Rules::ANSWERS && asked.stuck > 0 && segment > Rules::SMALL_SEGMENT;
-    let (verdict, cause) = match too_large {
+    let proven = asked.answers >= Rules::ANSWERS && asked.stuck > 0;
+    // Within one host no link is too narrow: there the receiver has no room and does not say so.
+    let across = asked.proof.loss.is_some();
+    let (verdict, cause) = match proven && across && segment > Rules::SMALL_SEGMENT {
         true => (Verdict::Stalled, Cause::MtuBlackHole),
         false => (Verdict::Suspect, Cause::RetransmissionsUnanswered),
     };

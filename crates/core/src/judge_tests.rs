@@ -178,6 +178,12 @@ fn an_answer_does_not_outweigh_stuck_data() {
     assert_eq!(verdict(&stuck(5, 3, 1, 536)), "suspect retransmissions-unanswered");
     // Ordinary loss.
     assert_eq!(verdict(&stuck(3, 3, 1, 1448)), "alive answered");
+    // Within one host no link is too narrow.
+    let mut here = stuck(5, 3, 1, 1448);
+    if let Some(Known::Is(asked)) = &mut here.asked {
+        asked.proof = Proof::ON_THIS_HOST;
+    }
+    assert_eq!(verdict(&here), "suspect retransmissions-unanswered");
 }
 
 #[test]
