@@ -181,7 +181,7 @@ fn cell<'c>(cells: &'c [Value], fault: &str, method: &str) -> &'c Value {
 #[test]
 fn the_lab_measures_what_loopback_can_suffer() {
     let cells = lab();
-    assert_eq!(cells.len(), 15 * 8);
+    assert_eq!(cells.len(), 19 * 8);
     let mark = |fault: &str, method: &str| cell(cells, fault, method)["mark"].clone();
     for method in ["read", "poll", "keepalive", "heartbeat"] {
         for fault in ["closed", "killed", "aborted"] {
