@@ -31,9 +31,9 @@ impl Default for Rules {
 
 impl Rules {
     /// Segments that were sent again this often while the peer answers are stuck, not unlucky.
-    const STUCK_RETRANSMISSIONS: u8 = 4;
+    pub const STUCK_RETRANSMISSIONS: u8 = 4;
     /// This many answers show that small packets come through, both ways.
-    const ANSWERS: u16 = 3;
+    pub const ANSWERS: u16 = 3;
     /// Any path carries segments of this size (RFC 9293, 3.7.1: the default MSS); larger ones can meet a link that
     /// is too narrow.
     const SMALL_SEGMENT: u32 = 536;

@@ -46,9 +46,6 @@ pub struct Seen {
     /// Bytes that the peer has not acknowledged: unlike `facts.in_flight` it outlives the connection. `None`
     /// where the system does not tell.
     pub unacknowledged: Option<u32>,
-    /// The window that the peer last advertised, bytes, where the system also tells whether its probes went
-    /// unanswered (`tcpi_snd_wnd`, Linux 5.4).
-    pub peer_window: Option<u32>,
     /// Whether the peer ever answered the connection attempt. `None` where the system does not tell.
     pub established: Option<bool>,
 }

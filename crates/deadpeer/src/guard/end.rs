@@ -146,7 +146,8 @@ fn silence(sock: BorrowedSock<'_>, seen: Option<&Seen>) -> (Loss, Mechanism) {
     if idle {
         return (Loss::SilentIdle, Mechanism::Keepalive);
     }
-    let window_shut = seen.is_some_and(|seen| seen.peer_window == Some(0) && seen.facts.probes_out == 0);
+    let window_shut =
+        seen.is_some_and(|seen| seen.facts.peer_window == Known::Is(0) && seen.facts.probes_out == 0);
     match (timer(set.as_ref()), window_shut) {
         (Mechanism::UserTimeout, true) => (Loss::WindowShut, Mechanism::UserTimeout),
         (timer, _) => (Loss::SilentInFlight, timer),

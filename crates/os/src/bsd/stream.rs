@@ -170,5 +170,5 @@ pub fn look(sock: BorrowedFd<'_>) -> io::Result<Seen> {
     facts.in_flight = unacknowledged.unwrap_or(0);
     facts.unread = unread(sock);
     info.fill(&mut facts);
-    Ok(Seen { facts, unacknowledged, peer_window: None, established: None })
+    Ok(Seen { facts, unacknowledged, established: None })
 }

@@ -124,5 +124,5 @@ pub fn look(sock: BorrowedFd<'_>) -> io::Result<Seen> {
         buffer.fill(info, &mut facts);
     }
     let established = info.established();
-    Ok(Seen { facts, unacknowledged, peer_window: info.peer_window(), established })
+    Ok(Seen { facts, unacknowledged, established })
 }

@@ -171,7 +171,7 @@ pub fn look(sock: BorrowedSocket<'_>) -> io::Result<Seen> {
         }
         Err(error) => return Err(error),
     };
-    Ok(Seen { facts, unacknowledged, peer_window: None, established: None })
+    Ok(Seen { facts, unacknowledged, established: None })
 }
 
 /// Whether it has a peer.

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use deadpeer_core::{Answer, Asked, Facts, Known, Proof, TcpState, Why};
+use deadpeer_core::{Answer, Asked, Facts, Known, Proof, Rules, TcpState, Why};
 use deadpeer_os::linux::ask::{self, Changed};
 use deadpeer_os::linux::diag::Row;
 use deadpeer_os::linux::stream::readiness;
@@ -342,10 +342,11 @@ impl<'c> Target<'c> {
 
     /// The peer answers; whether its answers outweigh data that it does not acknowledge is still open.
     fn may_be_stuck(&self) -> bool {
-        const ENOUGH: u8 = 4;
         let facts = &self.connection.row.facts;
         let waiting = facts.in_flight > 0 && facts.retransmits >= STUCK_FROM.max(self.retransmits);
-        let decided = facts.retransmits >= ENOUGH && self.answers >= 3 && self.answers_since_stuck > 0;
+        let decided = facts.retransmits >= Rules::STUCK_RETRANSMISSIONS
+            && self.answers >= Rules::ANSWERS
+            && self.answers_since_stuck > 0;
         waiting && !decided && !self.borrows
     }
 
