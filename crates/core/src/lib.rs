@@ -54,12 +54,14 @@ mod random;
 mod reconnect;
 mod retransmission;
 pub mod roster;
+pub mod session;
 mod settings;
 mod silence;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod simulation_tests;
+mod stamp;
 mod text;
 mod verdict;
 

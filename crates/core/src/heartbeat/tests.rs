@@ -115,7 +115,7 @@ proptest! {
                         prop_assert!(!pinging && !lost, "rule 5");
                         let since = deadline.since(at(sent));
                         prop_assert!(since <= millis(interval), "rule 3");
-                        prop_assert!(since >= millis(interval) * 3 / 4, "rules 3 and 4");
+                        prop_assert!(since >= millis(interval) * 7 / 10, "rules 3 and 4");
                         pinging = true;
                     }
                     None => prop_assert!(false, "rule 6: something at the deadline"),

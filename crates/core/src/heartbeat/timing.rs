@@ -91,8 +91,8 @@ impl Timing {
         const PACKET: u64 = 40 + 20 + 12;
         // Of each side: a beat and its acknowledgement; for each sixth, as much again for the answer.
         const BEAT: u64 = 2 * (2 * PACKET + 1 + (2 * PACKET).div_ceil(6));
-        // Jitter makes beats up to a quarter earlier.
-        let beats = DAY.as_nanos() * 4 / (self.interval.as_nanos() * 3);
+        // Heartbeats are due after 0.70 of the interval at the earliest.
+        let beats = DAY.as_nanos() * 10 / (self.interval.as_nanos() * 7);
         u64::try_from(beats).unwrap_or(u64::MAX).saturating_mul(BEAT)
     }
 
@@ -101,12 +101,15 @@ impl Timing {
         Self { interval: Self::LONGEST, tolerance: patience }
     }
 
-    /// How long after one beat the next is due: the interval less up to a quarter (RFC 5880, 6.8.7), so that
-    /// thousands don't beat in step. Earlier, never later.
+    /// The time from one heartbeat to the next: 0.70 to 0.875 of the interval. The jitter (RFC 5880, 6.8.7) keeps
+    /// thousands of sessions from beating in step; the rest is for a process that is late.
     pub fn next(&self, random: &mut Random) -> Duration {
-        /// The interval is shortened by up to one part in so many.
-        const JITTER: u32 = 4;
-        self.interval - random.between(Duration::ZERO, self.interval / JITTER)
+        Self::jittered(self.interval, random)
+    }
+
+    pub(crate) fn jittered(interval: Duration, random: &mut Random) -> Duration {
+        let latest = interval * 7 / 8;
+        latest - random.between(Duration::ZERO, interval * 7 / 40)
     }
 
     /// Something is sent at least this often.

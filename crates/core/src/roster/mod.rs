@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::instant::Instant;
+use crate::stamp::{Stamp, millis_rounded_up as rounded_up};
 
 /// An array of time stamps that is swept. See the [module's](self) rules.
 ///
@@ -44,7 +45,7 @@ use crate::instant::Instant;
 pub struct Roster {
     tick: Duration,
     /// When each was last seen, in wrapping milliseconds. Of a free entry: the next free one.
-    seen: Vec<u32>,
+    seen: Vec<Stamp>,
     /// For how long each may be silent, milliseconds; 0 of a free entry.
     tolerance: Vec<u32>,
     /// How often each entry was given away.
@@ -113,16 +114,16 @@ impl Roster {
     pub fn insert(&mut self, tolerance: Duration, now: Instant) -> Slot {
         let tolerance = rounded_up(tolerance.clamp(Duration::from_millis(1), Self::LONGEST));
         let index = if self.free == NONE {
-            self.seen.push(0);
+            self.seen.push(Stamp(0));
             self.tolerance.push(0);
             self.generation.push(0);
             self.seen.len() - 1
         } else {
             let index = self.free as usize;
-            self.free = self.seen[index];
+            self.free = self.seen[index].0;
             index
         };
-        self.seen[index] = stamp(now);
+        self.seen[index] = Stamp::of(now);
         self.tolerance[index] = tolerance;
         self.live += 1;
         Slot { index: index as u32, generation: self.generation[index] }
@@ -141,7 +142,7 @@ impl Roster {
         // An entry that is gone has another generation: nothing else needs to be looked at.
         let watched = self.generation.get(index) == Some(&slot.generation);
         if watched && let Some(seen) = self.seen.get_mut(index) {
-            *seen = stamp(now);
+            *seen = Stamp::of(now);
         }
         watched
     }
@@ -158,7 +159,7 @@ impl Roster {
 
     /// For how long it was silent, to the millisecond; `None` when it is not watched any more.
     pub fn silent(&self, slot: Slot, now: Instant) -> Option<Duration> {
-        self.is_watched(slot).then(|| since(now, self.seen[slot.index()]))
+        self.is_watched(slot).then(|| self.seen[slot.index()].since(now))
     }
 
     /// Stops watching. Says whether it was watched.
@@ -174,7 +175,7 @@ impl Roster {
     pub fn sweep(&mut self, now: Instant, mut lost: impl FnMut(Slot, Duration)) {
         /// So many are compared at once, without a branch.
         const RUN: usize = 64;
-        let stamp = stamp(now);
+        let stamp = Stamp::of(now);
         let mut start = 0;
         while start < self.seen.len() {
             let end = (start + RUN).min(self.seen.len());
@@ -184,7 +185,7 @@ impl Roster {
                 for index in start..end {
                     if is_over(stamp, self.seen[index], self.tolerance[index]) {
                         let slot = Slot { index: index as u32, generation: self.generation[index] };
-                        let silent = since(now, self.seen[index]);
+                        let silent = self.seen[index].since(now);
                         self.release(index);
                         lost(slot, silent);
                     }
@@ -197,13 +198,19 @@ impl Roster {
     /// This process did not run for `paused`, until now (it slept, or was stopped): nobody could be seen, so
     /// nothing is held against anybody.
     pub fn handle_pause(&mut self, now: Instant, paused: Duration) {
-        let (stamp, paused) = (stamp(now), rounded_up(paused));
+        let (stamp, paused) = (Stamp::of(now), rounded_up(paused));
         for (seen, tolerance) in self.seen.iter_mut().zip(&self.tolerance) {
             if *tolerance != 0 {
-                let silent = stamp.wrapping_sub(*seen);
-                *seen = stamp.wrapping_sub(silent.saturating_sub(paused));
+                let silent = seen.age(stamp).max(0).cast_unsigned();
+                *seen = Stamp(stamp.0.wrapping_sub(silent.saturating_sub(paused)));
             }
         }
+    }
+
+    /// The row of the entry that has this place now: when it was last seen, and its tolerance in milliseconds.
+    pub(crate) fn row(&mut self, index: usize) -> Option<(&mut Stamp, &mut u32)> {
+        let tolerance = self.tolerance.get_mut(index).filter(|tolerance| **tolerance != 0)?;
+        Some((&mut self.seen[index], tolerance))
     }
 
     fn is_watched(&self, slot: Slot) -> bool {
@@ -213,7 +220,7 @@ impl Roster {
     fn release(&mut self, index: usize) {
         self.generation[index] = self.generation[index].wrapping_add(1);
         self.tolerance[index] = 0;
-        self.seen[index] = self.free;
+        self.seen[index] = Stamp(self.free);
         self.free = index as u32;
         self.live -= 1;
     }
@@ -228,21 +235,7 @@ impl Default for Roster {
 /// Free entries have no tolerance, and are never over. One that was seen by a clock a little ahead of ours is not
 /// silent.
 #[inline]
-const fn is_over(now: u32, seen: u32, tolerance: u32) -> bool {
+const fn is_over(now: Stamp, seen: Stamp, tolerance: u32) -> bool {
     // Whole milliseconds were cut off at both ends: one more makes up for the first.
-    (tolerance != 0) & (now.wrapping_sub(seen).cast_signed() > tolerance.cast_signed())
-}
-
-/// Milliseconds, wrapping.
-#[inline]
-fn stamp(now: Instant) -> u32 {
-    now.since(Instant::default()).as_millis() as u32
-}
-
-fn since(now: Instant, seen: u32) -> Duration {
-    Duration::from_millis(stamp(now).wrapping_sub(seen).into())
-}
-
-fn rounded_up(duration: Duration) -> u32 {
-    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+    (tolerance != 0) & (seen.age(now) > tolerance.cast_signed())
 }
