@@ -121,7 +121,7 @@ pub struct Peer {
 pub enum Incoming {
     /// A connector's HELLO: [`Single::admit`] it, or refuse it with [`Single::bye`].
     Greeted(Box<Peer>),
-    /// The session is up.
+    /// The acceptor admitted this connector: the session is up.
     Up,
     /// A message. Taking it gives the peer credit for another one.
     Message(Vec<u8>),
@@ -424,7 +424,6 @@ impl Single {
             let timing = agreed.map_err(Failure::TooSlow)?;
             self.greet(now);
             live!(self).admit(&self.terms, timing, &mut self.random, now);
-            self.incoming.push_back(Incoming::Up);
         }
         Ok(())
     }
