@@ -1,5 +1,7 @@
 //! The last events of all sessions of a loop, at 4 bytes an event.
 
+use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::history::{History, What};
@@ -13,8 +15,7 @@ use crate::stamp::Stamp;
 /// milliseconds comes first; it wraps after 37 hours, which is longer than the longest interval between two heartbeats.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    ring: Vec<u32>,
-    capacity: usize,
+    ring: Box<[u32]>,
     next: usize,
     /// The time of the last entry.
     at: Option<Stamp>,
@@ -24,11 +25,14 @@ const NUMBER_BITS: u32 = 27;
 const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
 /// The kind of the entries that hold a time.
 const TIME: u32 = 31;
+/// A place that was never used.
+const EMPTY: u32 = u32::MAX;
 
 impl Journal {
-    /// Keeps the last `events` events, times included. Memory is taken as it is used.
-    pub const fn new(events: usize) -> Self {
-        Self { ring: Vec::new(), capacity: events, next: 0, at: None }
+    /// Keeps the last `events` events, times included. All of its memory is in use from the start, so that it is not
+    /// mistaken for what sessions cost.
+    pub fn new(events: usize) -> Self {
+        Self { ring: vec![EMPTY; events].into(), next: 0, at: None }
     }
 
     /// Adds an event of session `index`.
@@ -42,11 +46,9 @@ impl Journal {
     }
 
     fn push(&mut self, entry: u32) {
-        if self.ring.len() < self.capacity {
-            self.ring.push(entry);
-        } else if let Some(place) = self.ring.get_mut(self.next) {
+        if let Some(place) = self.ring.get_mut(self.next) {
             *place = entry;
-            self.next = (self.next + 1) % self.capacity;
+            self.next = (self.next + 1) % self.ring.len();
         }
     }
 
@@ -63,6 +65,9 @@ impl Journal {
         let mut undated: Vec<(usize, What)> = Vec::new();
         let (newest, oldest) = self.ring.split_at(self.next);
         for entry in oldest.iter().chain(newest).rev() {
+            if *entry == EMPTY {
+                break;
+            }
             let number = entry & NUMBER;
             if entry >> NUMBER_BITS == TIME {
                 let back = (later.0 & NUMBER).wrapping_sub(number) & NUMBER;

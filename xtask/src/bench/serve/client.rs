@@ -9,12 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use deadpeer_core::protocol::{Frame, Hello, LIMIT, Offer};
+use deadpeer_core::session::{Frame, Head, Hello, Offer};
 use rustix::net::sockopt::set_socket_linger;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-
-use super::TOLERATED;
 
 /// How the clients speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,9 +25,9 @@ pub(in crate::bench) enum Speech {
     Beat,
 }
 
-/// Each so-manieth beat asks for an answer, as the protocol says.
+/// Every sixth heartbeat is a PING, as the protocol says.
 const MEASURE_EVERY: u8 = 6;
-/// Who asks by PINGs needs no beats besides.
+/// A client whose heartbeats are all PINGs needs no BEATs of the server besides the PONGs.
 const SELDOM: Duration = Duration::from_secs(60);
 
 /// What all clients of a generator have in common.
@@ -59,9 +57,8 @@ impl Kind {
             Speech::Ping => SELDOM,
             Speech::Beat => self.interval,
         };
-        let at_most = Duration::from_secs(24 * 60 * 60);
-        let offer = Offer::new(self.interval, hear, TOLERATED as u8).at_most(at_most);
-        Some(Hello { offer, id: "" })
+        let patience = Duration::from_secs(24 * 60 * 60);
+        Some(Hello::new(Offer::new(self.interval, hear, patience)))
     }
 }
 
@@ -186,8 +183,9 @@ impl Client {
     fn understand(&mut self) -> Result<Heard> {
         let (mut taken, mut answers) = (0, 0);
         let mut left = false;
-        while let Some((frame, length)) = Frame::decode(&self.rest[taken..], LIMIT)? {
+        while let Some((head, length)) = Head::decode(&self.rest[taken..])? {
             taken += length;
+            let Head::Frame(frame) = head else { bail!("the server sent {head:?}") };
             match frame {
                 Frame::Hello(_) if !self.greeted => self.greeted = true,
                 Frame::Ping { token } => self.asked = Some(token),

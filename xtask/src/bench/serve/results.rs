@@ -12,6 +12,8 @@ use crate::bench::report::{Style, number, thousands};
 /// Bytes of an idle session, plain and under TLS.
 const PLAIN: f64 = 100.0;
 const TLS: f64 = 8.0 * 1024.0;
+/// Bytes of an idle session of the library.
+const SESSION: f64 = 2.0 * 1024.0;
 /// The latest death, in milliseconds after the promised time.
 const LATE: f64 = 150.0;
 /// Time stamps in milliseconds may be so much early.
@@ -134,7 +136,7 @@ impl Results {
 
     /// What the command is to reach.
     fn bars(&self) -> Vec<Bar> {
-        use Contestant::{Answered, Epoll, Negotiated, Tokio};
+        use Contestant::{Answered, Epoll, Negotiated, Session, Tokio};
         let beside = |what: &str, heat, one, other, most| {
             let heat_name = if heat == Heat::Idle { "idle" } else { "busy" };
             let what = format!("{heat_name}: {what}");
@@ -181,6 +183,14 @@ impl Results {
                 Answered,
                 Tokio,
                 0.5,
+            ),
+            beside("a session of the library takes at most tokio's CPU", Heat::Idle, Session, Tokio, 1.0),
+            beside("a session of the library takes at most tokio's CPU", Heat::Busy, Session, Tokio, 1.0),
+            judged(
+                "an idle session of the library has at most 2 KiB resident".into(),
+                bytes(Heat::Idle, Session),
+                SESSION,
+                "bytes",
             ),
             judged(
                 "an idle plain session has at most 100 bytes resident".into(),

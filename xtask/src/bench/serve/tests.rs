@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer_core::protocol::{Frame, Hello, LIMIT, Offer};
+use deadpeer_core::session::{Frame, Head, Hello, Offer};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -88,18 +88,19 @@ fn tls_is_spoken() {
     thread::spawn(move || {
         let stream = listener.accept().unwrap().0;
         let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
-        let offer = Offer::new(INTERVAL, INTERVAL, 3).at_most(INTERVAL * 3);
+        let hello = Hello::new(Offer::new(INTERVAL, INTERVAL, INTERVAL * 3));
         let mut answer = Vec::new();
-        Frame::Hello(Hello { offer, id: "" }).encode(&mut answer);
         let (mut received, mut buffer) = (Vec::new(), [0; 64]);
         loop {
             stream.write_all(&answer).unwrap();
             answer.clear();
             let length = stream.read(&mut buffer).unwrap();
             received.extend_from_slice(&buffer[..length]);
-            while let Some((frame, length)) = Frame::decode(&received, LIMIT).unwrap() {
-                if let Frame::Ping { token } = frame {
-                    Frame::Pong { token }.encode(&mut answer);
+            while let Some((head, length)) = Head::decode(&received).unwrap() {
+                match head {
+                    Head::Frame(Frame::Hello(_)) => Frame::Hello(hello).encode(&mut answer),
+                    Head::Frame(Frame::Ping { token }) => Frame::Pong { token }.encode(&mut answer),
+                    _ => {}
                 }
                 received.drain(..length);
             }
