@@ -34,6 +34,16 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// Whole milliseconds since the origin.
+    pub(crate) const fn millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// Whole microseconds since the origin.
+    pub(crate) const fn micros(self) -> u64 {
+        self.0 / 1_000
+    }
+
     /// The moment `wait` later.
     pub const fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(nanos(wait)))

@@ -11,8 +11,8 @@ pub(crate) struct Stamp(pub u32);
 impl Stamp {
     /// The moment `now`, cut to whole milliseconds.
     #[inline]
-    pub(crate) fn of(now: Instant) -> Self {
-        Self(now.since(Instant::default()).as_millis() as u32)
+    pub(crate) const fn of(now: Instant) -> Self {
+        Self(now.millis() as u32)
     }
 
     /// The milliseconds from this moment to `now`; negative if this moment is later.
@@ -34,8 +34,7 @@ impl Stamp {
     /// This moment as an [`Instant`], on the clock that shows `now`.
     pub(crate) fn instant(self, now: Instant) -> Instant {
         let ahead = self.0.wrapping_sub(Self::of(now).0).cast_signed();
-        let floor = now.since(Instant::default()).as_millis() as u64;
-        Instant::from_origin(Duration::from_millis(floor.saturating_add_signed(i64::from(ahead))))
+        Instant::from_origin(Duration::from_millis(now.millis().saturating_add_signed(i64::from(ahead))))
     }
 }
 

@@ -12,7 +12,7 @@ use super::history::{History, What};
 use super::live::{Event, Live, Log};
 use super::state::{Session, Times};
 use super::terms::{Role, Terms};
-use super::wire::{Bye, DATA_HEAD, Malformed, Reason, data_head};
+use super::wire::{Bye, DATA_HEAD, Hello, Malformed, Reason, data_head};
 use crate::heartbeat::{Timing, TimingError};
 use crate::instant::Instant;
 use crate::random::Random;
@@ -236,7 +236,8 @@ impl Single {
         let mut terms = terms;
         if terms.window != 0 {
             // A message in pieces must never use up the credit before it is complete.
-            terms.window = terms.window.max(terms.max_message.saturating_add(Terms::RESERVE));
+            terms.max_message = terms.max_message.min(Hello::MOST_CREDIT - Terms::RESERVE - 1);
+            terms.window = terms.window.max(terms.max_message + Terms::RESERVE).min(Hello::MOST_CREDIT - 1);
         }
         let heard = Stamp::of(now);
         let greeting = terms.greeting.clamp(Timing::SHORTEST, Timing::LONGEST);
@@ -419,7 +420,7 @@ impl Single {
     pub fn admit(&mut self, now: Instant) -> Result<(), Failure> {
         if let Some(agreed) = self.agreed.take()
             && self.session.role() == Role::Acceptor
-            && !self.session.has_left()
+            && self.session.is_greeting()
         {
             let timing = agreed.map_err(Failure::TooSlow)?;
             self.greet(now);

@@ -168,13 +168,13 @@ impl Session {
 }
 
 /// Whole seconds since the origin; 136 years.
-pub(super) fn seconds(now: Instant) -> u32 {
-    now.since(Instant::default()).as_secs() as u32
+pub(super) const fn seconds(now: Instant) -> u32 {
+    (now.millis() / 1000) as u32
 }
 
 /// Microseconds since the origin; they wrap after 71 minutes. The token of a PING.
-pub(super) fn micros(now: Instant) -> u32 {
-    now.since(Instant::default()).as_micros() as u32
+pub(super) const fn micros(now: Instant) -> u32 {
+    now.micros() as u32
 }
 
 /// The time stamps of one session, for those who have only one.
