@@ -33,6 +33,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod carried;
 mod certainty;
 mod concern;
 mod detection;
