@@ -82,7 +82,7 @@ pub use policy::{Contradiction, Policy, PolicyBuilder};
 pub use protection::{KeepaliveSeen, Protection};
 pub use protocol::{Offer, Protocol};
 pub use random::Random;
-pub use reconnect::{Reconnect, Return};
+pub use reconnect::{Reconnect, Return, rounds};
 pub use retransmission::Backoff;
 pub use roster::{Roster, Slot};
 pub use settings::{Keepalive, OutOfRange, Set, Settings};

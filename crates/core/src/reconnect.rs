@@ -15,18 +15,22 @@ pub struct Return {
     pub most: Duration,
     /// A connection that was up for this long was a good one: the waits begin anew.
     pub stable: Duration,
-    /// So many tries in a row may fail; `None` for no limit.
+    /// The number of tries in a row that may fail; `None` for no limit.
     pub tries: Option<u32>,
+    /// The longest time for which a server's goodbye can ask the client to stay away. A mistake there must not keep
+    /// clients away for days.
+    pub longest_asked: Duration,
 }
 
 impl Default for Return {
-    /// Waits of 0.5 s to a minute, anew after a minute of peace, without a limit.
+    /// Waits of 0.5 s to a minute, anew after a minute of peace, without a limit of tries; an hour if a server asks.
     fn default() -> Self {
         Self {
             least: Duration::from_millis(500),
             most: Duration::from_secs(60),
             stable: Duration::from_secs(60),
             tries: None,
+            longest_asked: Duration::from_secs(3600),
         }
     }
 }
@@ -53,6 +57,8 @@ impl Default for Return {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Reconnect {
+    /// The place with which the next round begins.
+    first: usize,
     how: Return,
     random: Random,
     /// The last wait.
@@ -70,21 +76,37 @@ impl Reconnect {
     /// `seed` makes the jitter: another one for each client, or they all wait alike.
     pub fn new(how: Return, seed: u64) -> Self {
         let how = Return { most: how.most.max(how.least), ..how };
-        Self { how, random: Random::new(seed), last: Duration::ZERO, failed: 0, up: None }
+        Self { first: 0, how, random: Random::new(seed), last: Duration::ZERO, failed: 0, up: None }
     }
 
-    /// A connection is up.
-    pub fn handle_up(&mut self, now: Instant) {
+    /// The order in which to try `count` places in the next round: first the one that worked last.
+    pub fn round(&self, count: usize) -> impl Iterator<Item = usize> + use<> {
+        rounds(count, self.first)
+    }
+
+    /// How long one of `count` places may take to be connected and to greet, if a death is to be noticed within `detect`: all
+    /// of it, because a place that does not answer in that time is as dead as one that falls silent. A silent place
+    /// never keeps the others from being tried.
+    pub fn place_patience(&self, detect: Duration) -> Duration {
+        detect.clamp(Duration::from_millis(250), Duration::from_secs(30))
+    }
+
+    /// A connection to `place` is up.
+    pub fn handle_up(&mut self, place: usize, now: Instant) {
+        self.first = place;
         self.up = Some(now);
     }
 
     /// The connection was lost, or could not be made. How long to wait before the next try; `None` when the
     /// limit of tries is reached. `asked` is the wait that the server's goodbye asks for, zero for none: it
-    /// is kept, and the jitter comes on top.
+    /// is kept up to [`Return::longest_asked`], and the jitter comes on top.
     pub fn handle_lost(&mut self, now: Instant, asked: Duration) -> Option<Duration> {
         if let Some(up) = self.up.take() {
             if now.since(up) >= self.how.stable {
                 self.last = Duration::ZERO;
+            } else {
+                // A place that accepts and fails at once must not keep the client from the others.
+                self.first = self.first.wrapping_add(1);
             }
             self.failed = 0;
         }
@@ -97,13 +119,22 @@ impl Reconnect {
             last => last.saturating_mul(Self::GROWTH).max(self.how.least.saturating_mul(Self::FIRST)),
         };
         self.last = self.random.between(self.how.least, most.min(self.how.most));
-        Some(asked.saturating_add(self.last))
+        Some(asked.min(self.how.longest_asked).saturating_add(self.last))
     }
 
     /// How many tries in a row have failed.
     pub const fn failed(&self) -> u32 {
         self.failed
     }
+}
+
+/// All of `count` places, beginning with `first`.
+///
+/// ```
+/// assert_eq!(deadpeer_core::rounds(3, 1).collect::<Vec<_>>(), [1, 2, 0]);
+/// ```
+pub fn rounds(count: usize, first: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |n| (first % count.max(1) + n) % count.max(1))
 }
 
 #[cfg(test)]
@@ -136,8 +167,28 @@ mod tests {
         let mut reconnect = Reconnect::new(Return { tries: Some(2), ..Return::default() }, 1);
         let lost = |reconnect: &mut Reconnect| reconnect.handle_lost(at(0), Duration::ZERO).is_some();
         assert_eq!([lost(&mut reconnect), lost(&mut reconnect), lost(&mut reconnect)], [true, true, false]);
-        reconnect.handle_up(at(0));
+        reconnect.handle_up(0, at(0));
         assert!(lost(&mut reconnect));
+    }
+
+    #[test]
+    fn the_next_round_begins_where_it_worked_unless_that_failed_at_once() {
+        let mut reconnect = Reconnect::new(Return::default(), 1);
+        let round = |reconnect: &Reconnect| reconnect.round(3).collect::<Vec<_>>();
+        assert_eq!(round(&reconnect), [0, 1, 2]);
+        reconnect.handle_up(2, at(0));
+        let _ = reconnect.handle_lost(at(100_000), Duration::ZERO);
+        assert_eq!(round(&reconnect), [2, 0, 1]);
+        reconnect.handle_up(2, at(100_000));
+        let _ = reconnect.handle_lost(at(100_500), Duration::ZERO);
+        assert_eq!(round(&reconnect), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_goodbye_can_not_ask_for_days() {
+        let mut reconnect = Reconnect::new(Return::default(), 1);
+        let wait = reconnect.handle_lost(at(0), Duration::from_secs(49 * 24 * 3600)).unwrap();
+        assert!(wait <= Duration::from_secs(3600 + 60), "{wait:?}");
     }
 
     #[test]
@@ -149,7 +200,7 @@ mod tests {
                 for _ in 0..10 {
                     reconnect.handle_lost(at(0), Duration::ZERO);
                 }
-                reconnect.handle_up(at(0));
+                reconnect.handle_up(0, at(0));
                 reconnect.handle_lost(at(0).after(peace), Duration::ZERO).unwrap()
             });
             assert_eq!(waits.max().unwrap() <= how.least * Reconnect::FIRST, anew);

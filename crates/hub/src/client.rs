@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use deadpeer::session::seed;
-use deadpeer_core::protocol::Bye;
+use deadpeer_core::session::Bye;
 use deadpeer_core::{Reconnect, Return};
 
 use crate::config::Config;
@@ -157,13 +157,13 @@ impl Keeper {
             };
             let asked = match &event {
                 Event::Arrived { .. } => {
-                    self.reconnect.handle_up(self.shared.clock.now());
+                    self.reconnect.handle_up(0, self.shared.clock.now());
                     None
                 }
                 Event::Ended { why: Ending::Left(bye), .. }
                 | Event::Refused { why: Refusal::Bye(bye), .. } => Some(bye.back_in),
                 Event::Ended { .. } | Event::Refused { .. } => Some(Duration::ZERO),
-                Event::Hindered { .. } | Event::Waiting { .. } => None,
+                _ => None,
             };
             if !self.pass_on(event) {
                 return None;

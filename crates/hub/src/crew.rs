@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use deadpeer_core::protocol::{Bye, Reason};
+use deadpeer_core::session::{Bye, Reason};
 use mio::{Poll, Waker};
 
 use crate::shared::{SessionStatus, Shared};
@@ -34,6 +34,7 @@ impl Hand {
 pub(crate) struct Crew {
     pub hands: Vec<Hand>,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    stop_within: Duration,
 }
 
 impl Crew {
@@ -42,12 +43,13 @@ impl Crew {
     /// # Errors
     /// Of the system, for lack of descriptors or threads.
     pub(crate) fn start(shared: &Arc<Shared>, role: &Role, seed: u64) -> io::Result<Self> {
-        let mut crew = Self { hands: Vec::new(), threads: Vec::new() };
+        let mut crew =
+            Self { hands: Vec::new(), threads: Vec::new(), stop_within: shared.config.limits.stop_within };
         for number in 0..shared.config.loops.get() {
             let poll = Poll::new()?;
             let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
             let (orders, received) = channel();
-            let worker = Worker::new(poll, received, Arc::clone(shared), role.clone(), seed ^ number as u64);
+            let worker = Worker::new(poll, received, Arc::clone(shared), role.clone(), seed ^ number as u64)?;
             let name = format!("sessions-{number}");
             crew.threads.push(std::thread::Builder::new().name(name).spawn(|| worker.run())?);
             crew.hands.push(Hand { orders, waker });
@@ -73,7 +75,7 @@ impl Crew {
     /// Why a loop ended before.
     pub(crate) fn stop(&mut self, bye: Bye) -> io::Result<()> {
         for hand in &self.hands {
-            hand.order(Order::Stop(bye));
+            hand.order(Order::Stop(bye, self.stop_within));
         }
         // The wakers stay until the loops have ended: a closed one wakes nobody.
         let ended = self.threads.drain(..).map(|thread| match thread.join() {
@@ -88,6 +90,6 @@ impl Crew {
 impl Drop for Crew {
     fn drop(&mut self) {
         // Nobody is there to be told how a loop ended.
-        let _ = self.stop(Bye { reason: Reason::Done, back_in: Duration::ZERO });
+        let _ = self.stop(Bye::new(Reason::Done));
     }
 }

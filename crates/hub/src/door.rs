@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use deadpeer_core::protocol::{Bye, Frame, Hello, Reason};
+use deadpeer_core::session::{Bye, Frame, Reason};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -160,10 +160,8 @@ impl Porter {
     /// Tells somebody who speaks the protocol that there is no room, as far as that can be done at once.
     fn refuse(&self, mut socket: TcpStream) {
         if self.greets {
-            let config = &self.shared.config;
             let mut bytes = Vec::new();
-            Frame::Hello(Hello { offer: config.offer, id: &config.id }).encode(&mut bytes);
-            Frame::Bye(Bye { reason: Reason::Overloaded, back_in: BACK_IN }).encode(&mut bytes);
+            Frame::Bye(Bye::new(Reason::Overloaded).back_in(BACK_IN)).encode(&mut bytes);
             let _ = socket.write_all(&bytes);
             // Unread bytes would turn the close into a reset, which may overtake the goodbye.
             let _ = socket.read(&mut [0; 256]);

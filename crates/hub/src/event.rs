@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use deadpeer::PeerLost;
-use deadpeer_core::protocol::{Bye, Malformed};
+use deadpeer_core::carried::{End, GOODBYE};
+use deadpeer_core::session::{Bye, Happened, Malformed};
 use deadpeer_core::{Span, Timing, TimingError};
 
 /// Who a session is with.
@@ -34,8 +35,25 @@ pub enum Event {
         who: Who,
         /// Why.
         why: Ending,
-        /// It was up for so long.
+        /// How long it was up.
         up: Duration,
+        /// Its last events, the oldest first: at most 32, and as many as the journal of the loop still had.
+        events: Box<[Happened]>,
+    },
+    /// The peer's bytes arrive, and it does not answer: its program may hang while its kernel sends what is queued, or a proxy
+    /// stands between. It is not dead.
+    Unresponsive {
+        /// With whom.
+        who: Who,
+        /// A PING has been unanswered for this time.
+        unanswered: Duration,
+    },
+    /// The peer asks for another session, because it will stop.
+    Draining {
+        /// With whom.
+        who: Who,
+        /// After this time.
+        back_in: Duration,
     },
     /// A connection never became a session.
     Refused {
@@ -66,6 +84,8 @@ pub enum Ending {
     Died(PeerLost),
     /// The plain connection that the session was joined to was lost, or could not be made.
     PlainLost(String),
+    /// The other end of a carried connection lost its program, or the connection to it, so the data is not complete.
+    Reset(String),
     /// The peer did what it may not.
     Broke(String),
 }
@@ -111,12 +131,24 @@ pub enum Refusal {
 }
 
 impl Ending {
+    /// The words for the end of a carried connection.
+    pub(crate) fn of(end: End) -> Self {
+        match end {
+            End::PlainLost => Self::PlainLost("the plain side was lost".to_owned()),
+            End::PeerReset(reason) => Self::Reset(format!("the other end reset it: {reason}")),
+            End::Stopped => Self::Reset("it was not complete when this side had to stop".to_owned()),
+            End::SessionLost => Self::Reset("the session was lost".to_owned()),
+            _ => Self::Left(GOODBYE),
+        }
+    }
+
     /// Its kind in kebab case, stable; a death's is that of its [`Loss`](deadpeer::Loss).
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Left(_) => "left",
             Self::Died(lost) => lost.cause.as_str(),
             Self::PlainLost(_) => "plain-lost",
+            Self::Reset(_) => "reset-by-other-end",
             Self::Broke(_) => "protocol-error",
         }
     }
@@ -127,18 +159,14 @@ impl fmt::Display for Ending {
         match self {
             Self::Left(bye) => said(bye, f),
             Self::Died(lost) => lost.fmt(f),
-            Self::PlainLost(what) => f.write_str(what),
+            Self::PlainLost(what) | Self::Reset(what) => f.write_str(what),
             Self::Broke(what) => f.write_str(what),
         }
     }
 }
 
 fn said(bye: &Bye, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "the peer said goodbye: {}", bye.reason)?;
-    if !bye.back_in.is_zero() {
-        write!(f, ", back in {}", Span(bye.back_in))?;
-    }
-    Ok(())
+    write!(f, "the peer said goodbye: {bye}")
 }
 
 impl Refusal {

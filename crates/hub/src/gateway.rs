@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 
-use deadpeer_core::protocol::Bye;
+use deadpeer_core::session::Bye;
 
 use crate::config::Config;
 use crate::event::Event;

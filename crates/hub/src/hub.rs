@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use deadpeer::session::seed;
-use deadpeer_core::protocol::Bye;
+use deadpeer_core::session::Bye;
 
 use crate::config::Config;
 use crate::crew::Crew;

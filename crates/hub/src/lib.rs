@@ -1,9 +1,9 @@
 //! Thousands of sessions with heartbeats in one process.
 //!
 //! A task for each of twenty thousand connections that say something every ten seconds is a thousand bytes and
-//! a timer each. Here a loop per core holds all of its sessions in one array, watches them with a
-//! [`Roster`](deadpeer_core::Roster), and wakes for many of them at once. The bytes are those of
-//! [`deadpeer_core::protocol`]; every other program that speaks them is a peer.
+//! a timer each. Here a loop per core holds all of its sessions in
+//! [`Columns`](deadpeer_core::session::Columns), and wakes for many of them at once. It speaks the protocol of
+//! [`deadpeer_core::session`], as every other program does that uses that engine or `docs/protocol.md`.
 //!
 //! - [`Server`] accepts sessions, and tells who came, who left and who died, and why. With a place to forward
 //!   to, each session is joined to a TCP connection to that place.
@@ -19,6 +19,7 @@ mod client;
 mod clock;
 mod config;
 mod crew;
+mod dial;
 mod door;
 mod event;
 mod gateway;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 
-use deadpeer_core::protocol::Bye;
+use deadpeer_core::session::Bye;
 
 use crate::config::Config;
 use crate::event::Event;
@@ -93,7 +93,8 @@ impl Server {
         self.0.counters()
     }
 
-    /// Accepts nobody any more, says goodbye to everybody, and waits for theirs, a second at most.
+    /// Accepts nobody any more, says goodbye to all peers and waits for their answers; carried connections may finish. After
+    /// [`Limits::stop_within`](crate::Limits::stop_within) it resets what is left.
     ///
     /// # Errors
     /// Why a loop had ended before.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::event::{Event, Refusal};
 
 /// A session that is up, as it stands now.
@@ -67,10 +67,56 @@ impl Account {
     }
 }
 
+/// What is granted to the peers of all sessions: the bytes that they may have under way.
+#[derive(Debug, Default)]
+pub(crate) struct Budget(AtomicUsize);
+
+/// The part of the budget that one session has. It goes back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    budget: Arc<Budget>,
+    amount: u32,
+    /// The most for this session, and for all.
+    most: u32,
+    most_in_all: usize,
+}
+
+impl Granted {
+    pub(crate) fn new(budget: &Arc<Budget>, amount: u32, limits: Limits) -> Self {
+        budget.0.fetch_add(amount as usize, Relaxed);
+        let most = u32::try_from(limits.buffered_per_session).unwrap_or(u32::MAX);
+        Self { budget: Arc::clone(budget), amount, most, most_in_all: limits.buffered }
+    }
+
+    pub(crate) const fn amount(&self) -> u32 {
+        self.amount
+    }
+
+    /// Grants as much again, if the limits allow it. Says how much.
+    pub(crate) fn widen(&mut self) -> u32 {
+        let more = self.amount.min(self.most.saturating_sub(self.amount));
+        if more == 0 || self.budget.0.load(Relaxed) + more as usize > self.most_in_all {
+            return 0;
+        }
+        self.budget.0.fetch_add(more as usize, Relaxed);
+        self.amount += more;
+        more
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        self.budget.0.fetch_sub(self.amount as usize, Relaxed);
+    }
+}
+
 pub(crate) struct Shared {
     pub config: Config,
     pub clock: Clock,
     pub account: Arc<Account>,
+    pub budget: Arc<Budget>,
+    /// The address of the server that worked last, for those who dial.
+    worked: Mutex<Option<SocketAddr>>,
     pub held: AtomicUsize,
     pub to_plain: AtomicU64,
     pub from_plain: AtomicU64,
@@ -96,6 +142,8 @@ impl Shared {
             config,
             clock: Clock::start(),
             account: Arc::default(),
+            budget: Arc::default(),
+            worked: Mutex::default(),
             held: AtomicUsize::new(0),
             to_plain: AtomicU64::new(0),
             from_plain: AtomicU64::new(0),
@@ -113,7 +161,7 @@ impl Shared {
             Event::Arrived { .. } => tally.arrived += 1,
             Event::Ended { why, .. } => count(&mut tally.ended, why.as_str()),
             Event::Refused { why, .. } => count(&mut tally.refused, why.as_str()),
-            Event::Hindered { .. } | Event::Waiting { .. } => {}
+            _ => {}
         }
         if !(self.tell)(event) {
             tally.untold += 1;
@@ -155,6 +203,10 @@ impl Shared {
     /// Whether nothing more may be read that could have to be held.
     pub(crate) fn is_over_budget(&self) -> bool {
         self.account.held() >= self.config.limits.buffered
+    }
+
+    pub(crate) fn worked(&self) -> MutexGuard<'_, Option<SocketAddr>> {
+        lock(&self.worked)
     }
 
     /// One that was admitted, and never became a session.

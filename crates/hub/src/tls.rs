@@ -166,11 +166,13 @@ pub(crate) fn certified(connection: &Connection) -> Option<Vec<String>> {
     Some(parsed.valid_dns_names().map(str::to_owned).collect())
 }
 
-/// Reads what was encrypted; 0 at the end of the stream. The handshake goes on meanwhile.
+/// Reads what was encrypted; 0 at the end of the stream. The handshake goes on meanwhile. `arrived` becomes true if
+/// encrypted bytes arrived, also if they complete no record.
 pub(crate) fn read(
     tls: &mut Connection,
     mut socket: impl Read + Write,
     into: &mut [u8],
+    arrived: &mut bool,
 ) -> io::Result<usize> {
     loop {
         match tls.reader().read(into) {
@@ -184,6 +186,7 @@ pub(crate) fn read(
             tls.process_new_packets().map_err(invalid)?;
             return Ok(0);
         }
+        *arrived = true;
         let processed = tls.process_new_packets();
         // Answers of the handshake; or the alert that says what was wrong.
         let flushed = flush(tls, &mut socket);

@@ -10,7 +10,7 @@ use super::state::Session;
 use super::terms::{Role, Terms};
 use crate::instant::Instant;
 use crate::roster::Roster;
-use crate::stamp::Stamp;
+use crate::stamp::{Stamp, millis_rounded_up};
 
 /// The sessions of a loop as columns: row `n` of each column is session `n`. A row takes 36 bytes.
 ///
@@ -77,6 +77,15 @@ impl Columns {
         }
         self.journal.record(index, What::Opened, now);
         index
+    }
+
+    /// Begins the session in row `index` anew, over another stream. The peer's HELLO must come within `greeting`.
+    pub fn reopen(&mut self, index: usize, greeting: Duration, now: Instant) {
+        let Some((heard, patience)) = self.roster.row(index) else { return };
+        (*heard, *patience) = (Stamp::of(now), millis_rounded_up(greeting).max(1));
+        self.sessions[index] = Session::new(self.sessions[index].role(), now);
+        self.due[index] = Stamp::of(now).after(LATER);
+        self.journal.record(index, What::Opened, now);
     }
 
     /// The session in row `index`, to be worked on; its events go to the journal.

@@ -468,6 +468,11 @@ impl Live<'_> {
         self.session.role()
     }
 
+    /// How long the peer may be silent; before the two have agreed, within what time its HELLO must come.
+    pub const fn patience(&self) -> Duration {
+        Duration::from_millis(*self.patience as u64)
+    }
+
     /// When the next heartbeat is due.
     pub fn due(&self, now: Instant) -> Instant {
         self.due.instant(now)

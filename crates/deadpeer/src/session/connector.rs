@@ -114,7 +114,7 @@ impl Attempts {
     }
 
     pub(super) fn up(&mut self, address: SocketAddr) {
-        self.reconnect.handle_up(clock::now());
+        self.reconnect.handle_up(0, clock::now());
         self.tell(&Transition::Up(address));
     }
 

@@ -1,188 +1,125 @@
-//! How a session ends: by a goodbye, a loss, a refusal; once, and with its cause.
+//! How a session ends: once, with its cause and its last events.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use deadpeer::{Loss, Mechanism, PeerLost};
-use deadpeer_core::protocol::{Bye, Frame, Malformed, Reason};
-use deadpeer_core::{Instant, Roster, Set};
+use deadpeer::PeerLost;
+use deadpeer_core::Set;
+use deadpeer_core::session::{Happened, History, What};
 
-use super::joint::reset_on_close;
-use super::speech::Halt;
-use super::table::Entry;
-use super::{FAREWELL, Worker};
-use crate::clock::seconds;
+use super::Worker;
+use super::visit::{Outcome, Over, Visit, Why, reset_on_close};
 use crate::event::{Ending, Event, Refusal, Who};
 
-impl Worker {
-    /// Says what is said at the end of the data of either side, and goodbye after that of both.
-    pub(super) fn finish(&mut self, index: usize, now: Instant) {
-        let Some(entry) = self.table.get(index) else { return };
-        let said_all =
-            entry.dialogue.has_ended() && entry.dialogue.peer_has_ended() && entry.dialogue.is_up();
-        if said_all && entry.joint().is_some_and(|joint| !joint.is_full()) {
-            let bye = Bye { reason: Reason::Done, back_in: Duration::ZERO };
-            self.ended(index, Ending::Left(bye), now);
-            self.leave(index, bye, now);
-        }
+impl Visit<'_> {
+    /// Whether a connection is being carried that is not complete.
+    pub(super) fn is_carrying(&mut self) -> bool {
+        self.is_up() && self.entry.joint().is_some_and(|joint| !joint.carried.is_over())
     }
 
-    /// Says goodbye; the peer's is waited for a moment.
-    pub(super) fn leave(&mut self, index: usize, bye: Bye, now: Instant) {
-        let Some(entry) = self.table.get(index) else { return };
-        let greeting = entry.dialogue.is_greeting();
-        if !entry.dialogue.leave() {
-            return self.close(index, now);
+    /// The stop deadline has come.
+    pub(super) fn give_up(&mut self) -> Outcome {
+        if let Some(joint) = self.entry.joint().filter(|joint| !joint.carried.is_over()) {
+            let todo = joint.carried.handle_deadline();
+            self.perform(todo, None)?;
         }
-        entry.told |= self.stopping;
-        self.say(index, &Frame::Bye(bye), now);
-        self.table.tolerate(index, FAREWELL, now);
-        let over = self.table.get(index).is_some_and(|entry| entry.dialogue.is_over() && !entry.is_blocked());
-        // Who has not greeted is owed no wait.
-        if over || greeting {
-            self.close(index, now);
-        }
-    }
-
-    /// Closes, after the plain side has taken what it is still to have.
-    pub(super) fn close(&mut self, index: usize, now: Instant) {
-        match self.table.get(index).and_then(|entry| entry.joint()) {
-            Some(joint) if joint.is_whole() && joint.is_full() => {
-                joint.draining = true;
-                self.table.tolerate(index, Roster::LONGEST, now);
-            }
-            _ => self.drop_quietly(index),
-        }
-    }
-
-    /// The peer said goodbye.
-    pub(super) fn parted(&mut self, index: usize, bye: Bye, now: Instant) {
-        let Some(entry) = self.table.get(index) else { return };
-        if entry.dialogue.is_greeting() {
-            return self.refuse(index, Refusal::Bye(bye));
-        }
-        self.ended(index, Ending::Left(bye), now);
-        self.leave(index, Bye { reason: Reason::Done, back_in: Duration::ZERO }, now);
-    }
-
-    /// The stream ended.
-    pub(super) fn closed(&mut self, index: usize, now: Instant) {
-        let Some(entry) = self.table.get(index) else { return };
-        if entry.dialogue.is_greeting() {
-            return self.refuse(index, Refusal::Closed);
-        }
-        self.lost(index, PeerLost::new(Loss::Closed, Mechanism::EndOfFile), now);
-    }
-
-    /// A read or a write failed.
-    pub(super) fn failed(&mut self, index: usize, error: io::Error, now: Instant) {
-        let Some(entry) = self.table.get(index) else { return };
-        let error = PeerLost::explain(&entry.socket, error);
-        let greeting = entry.dialogue.is_greeting();
-        match PeerLost::of(&error) {
-            _ if greeting && error.kind() == io::ErrorKind::InvalidData => {
-                self.refuse(index, Refusal::Tls(error.to_string()));
-            }
-            // The connection was there: a close with our HELLO unread is a reset.
-            Some(lost) if greeting && matches!(lost.cause, Loss::Reset | Loss::Closed) => {
-                self.refuse(index, Refusal::Closed)
-            }
-            Some(_) if greeting => self.refuse(index, Refusal::Unreachable(error.to_string())),
-            Some(lost) => self.lost(index, lost.clone(), now),
-            None if greeting => self.refuse(index, Refusal::Closed),
-            None => {
-                self.ended(index, Ending::Broke(error.to_string()), now);
-                self.drop_quietly(index);
-            }
-        }
-    }
-
-    /// Nothing was heard for too long.
-    pub(super) fn fell_silent(&mut self, index: usize, silent: Duration, now: Instant) {
-        let Some(entry) = self.table.get(index) else { return };
-        if entry.dialogue.is_greeting() {
-            let patience = self.shared.config.limits.greeting;
-            return self.refuse(index, Refusal::Silent { patience });
-        }
-        if !entry.dialogue.is_up() {
-            return self.drop_quietly(index);
-        }
-        let lost = PeerLost::missed(&entry.socket, silent);
-        self.lost(index, lost, now);
-    }
-
-    pub(super) fn lost(&mut self, index: usize, lost: PeerLost, now: Instant) {
-        self.ended(index, Ending::Died(lost), now);
-        self.drop_quietly(index);
-    }
-
-    pub(super) fn halt(&mut self, index: usize, halt: Halt, now: Instant) {
-        let (reason, quiet) = match halt {
-            Halt::Refused(refusal, reason) => {
-                // To somebody who speaks another protocol nothing is said.
-                let quiet = refusal == Refusal::Malformed(Malformed::NotHello);
-                if let Some(entry) = self.table.get(index) {
-                    let address = entry.address.into();
-                    entry.told = true;
-                    self.shared.tell(Event::Refused { address, why: refusal });
-                }
-                (reason, quiet)
-            }
-            Halt::Broke(what, reason) => {
-                self.ended(index, Ending::Broke(what), now);
-                (reason, false)
-            }
-        };
-        if !quiet {
-            self.leave(index, Bye { reason, back_in: Duration::ZERO }, now);
-        }
-        self.drop_quietly(index);
-    }
-
-    /// Tells why a session ended, once.
-    pub(super) fn ended(&mut self, index: usize, why: Ending, now: Instant) {
-        let Some(entry) = self.table.get(index) else { return };
-        if !std::mem::replace(&mut entry.told, true) {
-            let up = Duration::from_secs(seconds(now).saturating_sub(entry.since).into());
-            let who = who(entry);
-            self.shared.tell(Event::Ended { who, why, up });
-        }
-    }
-
-    /// A connection that never became a session.
-    pub(super) fn refuse(&mut self, index: usize, why: Refusal) {
-        if let Some(entry) = self.table.get(index)
-            && !std::mem::replace(&mut entry.told, true)
-        {
-            let address = entry.address.into();
-            self.shared.tell(Event::Refused { address, why });
-        }
-        self.drop_quietly(index);
-    }
-
-    /// Closes. Whatever was still on the way to the plain side is known not to be all.
-    pub(super) fn drop_quietly(&mut self, index: usize) {
-        let Some(mut entry) = self.table.remove(index) else { return };
-        self.joined.remove(&index);
-        self.shared.release(SocketAddr::from(entry.address).ip());
-        if let Some(joint) = entry.joint()
-            && (!joint.is_whole() || joint.is_full())
-        {
-            joint.abort();
-        }
-        if entry.dialogue.is_up() {
-            // The peer is gone: nothing of it is to stay in the kernel.
-            reset_on_close(&entry.socket);
-        }
-        if self.shared.config.settings.is_some_and(|settings| matches!(settings.rto_max, Set::To(_))) {
-            // What was written is to arrive after the close, too. What can't be set can't be helped any more.
-            let plain = entry.joint().and_then(|joint| joint.plain.as_ref()).map(deadpeer::before_close);
-            let _ = (deadpeer::before_close(&entry.socket), plain);
-        }
+        Err(Over::told(None))
     }
 }
 
-pub(super) fn who(entry: &Entry) -> Who {
-    Who { id: entry.id.to_string(), address: entry.address.into() }
+impl Worker {
+    /// Ends those whose peer was silent for too long.
+    pub(super) fn end_silent(&mut self) {
+        let now = self.context.now;
+        let mut silent: Vec<(usize, Duration)> = Vec::new();
+        self.columns.sweep_silent(now, |index, time| silent.push((index, time)));
+        if silent.is_empty() {
+            return;
+        }
+        let rows: Vec<usize> = silent.iter().map(|(index, _)| *index).collect();
+        let histories = self.columns.histories(&rows, now);
+        for ((index, time), history) in silent.into_iter().zip(histories) {
+            let Some(entry) = self.entries.get(index).and_then(Option::as_ref) else { continue };
+            let closing = entry.extra.as_ref().is_some_and(|extra| extra.closing);
+            let greeting = self.columns.session(index).is_some_and(|session| session.is_greeting());
+            let over = if closing {
+                Over::told(None)
+            } else if greeting {
+                Over::refused(Refusal::Silent { patience: self.context.terms.greeting }, None)
+            } else {
+                Over::died(PeerLost::missed(&entry.socket, time))
+            };
+            self.end(index, *over, Some(history));
+        }
+    }
+
+    /// Says what is still to be said, tells how the session ended, and lets go of it; of one that has still to write
+    /// something, once that is written. `history`: where the session's row is free already.
+    pub(super) fn end(&mut self, index: usize, over: Over, history: Option<History>) {
+        let Over { why, bye } = over;
+        let Some(entry) = self.entries.get_mut(index).and_then(Option::as_mut) else { return };
+        let Self { columns, context, .. } = self;
+        let mut visit = Visit { index, entry, columns, context };
+        let aborted = visit.entry.joint().map(|joint| joint.carried.handle_session_lost());
+        let gone = matches!(why, Why::Ended(Ending::Died(_)) | Why::Refused(Refusal::Silent { .. }));
+        if let Some(bye) = bye {
+            visit.say(false, |live, now, out| live.bye(bye, now, out));
+        }
+        if aborted.is_some_and(|todo| todo.abort)
+            && let Some(joint) = visit.entry.joint()
+        {
+            joint.abort();
+        }
+        let closing = !gone && visit.entry.is_blocked() && (bye.is_some() || !matches!(why, Why::Told));
+        self.tell(index, why, history);
+        if closing && let Some(entry) = self.entries.get_mut(index).and_then(Option::as_mut) {
+            let extra = entry.extra();
+            extra.closing = true;
+            return;
+        }
+        self.remove(index, gone);
+    }
+
+    fn tell(&self, index: usize, why: Why, history: Option<History>) {
+        let Some(entry) = self.entries.get(index).and_then(Option::as_ref) else { return };
+        let now = self.context.now;
+        let address = SocketAddr::from(entry.address);
+        let shared = &self.context.shared;
+        if entry.extra.as_ref().is_some_and(|extra| extra.closing) {
+            return;
+        }
+        match why {
+            Why::Told => {}
+            Why::Refused(why) => shared.tell(Event::Refused { address, why }),
+            Why::Ended(why) => {
+                let own =
+                    entry.extra.as_ref().and_then(|extra| extra.joint.as_ref()).map(|joint| joint.history);
+                let journal = || self.columns.histories(&[index], now).pop().unwrap_or_default();
+                let mut history = own.or(history).unwrap_or_else(journal);
+                if matches!(why, Ending::Died(_)) {
+                    history.record(What::Lost, 0, now);
+                }
+                let events: Box<[Happened]> = history.events(now).collect();
+                let who = Who { id: entry.id.to_string(), address };
+                let up = self.columns.session(index).map_or(Duration::ZERO, |session| session.age(now));
+                shared.tell(Event::Ended { who, why, up, events });
+            }
+        }
+    }
+
+    fn remove(&mut self, index: usize, gone: bool) {
+        let Some(mut entry) = self.entries.get_mut(index).and_then(Option::take) else { return };
+        self.columns.close(index);
+        self.watched.remove(&index);
+        self.context.shared.release(SocketAddr::from(entry.address).ip());
+        if gone {
+            // Nothing of a dead peer is to stay in the kernel.
+            reset_on_close(&entry.socket);
+        }
+        if self.context.shared.config.settings.is_some_and(|settings| matches!(settings.rto_max, Set::To(_)))
+        {
+            // What was written is to arrive after the close, too. What can't be set can't be helped any more.
+            let _ = entry.joint().and_then(|joint| joint.plain.as_ref()).map(deadpeer::before_close);
+        }
+    }
 }

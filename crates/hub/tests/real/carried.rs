@@ -19,14 +19,14 @@ use crate::common::{DETECT, DONE, Events, SOON, arrived, config, word};
 #[cfg(target_os = "linux")]
 const LATE: Duration = Duration::from_millis(700);
 
-fn gateway(listen: &str, server: SocketAddr, config: Config) -> (Gateway, Events) {
+pub(crate) fn gateway(listen: &str, server: SocketAddr, config: Config) -> (Gateway, Events) {
     let (tell, events) = sync_channel(1024);
     let server = server.to_string().parse().unwrap();
     let gateway = Gateway::start(GatewayConfig::new(listen.parse().unwrap(), server, config), tell).unwrap();
     (gateway, Events(events))
 }
 
-fn server(listen: &str, forward: SocketAddr, config: Config) -> (Server, Events) {
+pub(crate) fn server(listen: &str, forward: SocketAddr, config: Config) -> (Server, Events) {
     let (tell, events) = sync_channel(1024);
     let mut server = ServerConfig::new(listen.parse().unwrap(), config);
     server.forward = Some(forward.to_string().parse().unwrap());
@@ -34,18 +34,18 @@ fn server(listen: &str, forward: SocketAddr, config: Config) -> (Server, Events)
 }
 
 /// All on loopback: the listener of the place that is forwarded to, and both halves of the way there.
-struct Way {
-    target: TcpListener,
-    server: (Server, Events),
-    gateway: (Gateway, Events),
+pub(crate) struct Way {
+    pub(crate) target: TcpListener,
+    pub(crate) server: (Server, Events),
+    pub(crate) gateway: (Gateway, Events),
 }
 
 impl Way {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(config())
     }
 
-    fn with(config: Config) -> Self {
+    pub(crate) fn with(config: Config) -> Self {
         let target = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = server("127.0.0.1:0", target.local_addr().unwrap(), config.clone());
         let gateway = gateway("127.0.0.1:0", server.0.address(), config);
@@ -53,19 +53,19 @@ impl Way {
     }
 
     /// A program's connection, and what the target accepted for it.
-    fn connect(&self) -> (TcpStream, TcpStream) {
+    pub(crate) fn connect(&self) -> (TcpStream, TcpStream) {
         let program = program(self.gateway.0.address());
         (program, self.accept())
     }
 
-    fn accept(&self) -> TcpStream {
+    pub(crate) fn accept(&self) -> TcpStream {
         let (accepted, _) = self.target.accept().unwrap();
         accepted.set_read_timeout(Some(SOON)).unwrap();
         accepted
     }
 
     /// Nothing is left of anything.
-    fn is_empty_soon(&self) {
+    pub(crate) fn is_empty_soon(&self) {
         let until = Instant::now() + SOON;
         loop {
             let (there, here) = (self.server.0.counters(), self.gateway.0.counters());
@@ -78,18 +78,18 @@ impl Way {
     }
 }
 
-fn program(gateway: SocketAddr) -> TcpStream {
+pub(crate) fn program(gateway: SocketAddr) -> TcpStream {
     let program = TcpStream::connect(gateway).unwrap();
     program.set_read_timeout(Some(SOON)).unwrap();
     program
 }
 
 /// Bytes that tell where they belong.
-fn bytes(count: usize) -> Vec<u8> {
+pub(crate) fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|at| (at / 7) as u8 ^ (at >> 9) as u8).collect()
 }
 
-fn is_reset(stream: &mut TcpStream) -> bool {
+pub(crate) fn is_reset(stream: &mut TcpStream) -> bool {
     let mut rest = Vec::new();
     matches!(stream.read_to_end(&mut rest), Err(error) if error.kind() == io::ErrorKind::ConnectionReset)
 }
@@ -170,26 +170,28 @@ mod not_on_wine_8 {
 
     #[test]
     fn an_end_that_is_not_the_end_of_the_data_is_a_reset() {
-        let way = Way::new();
+        let mut hurried = config();
+        hurried.limits.stop_within = Duration::from_millis(200);
+        let way = Way::with(hurried);
         // The target dies.
         let (mut program, accepted) = way.connect();
         SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
         drop(accepted);
         assert!(is_reset(&mut program));
-        assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("plain-lost", "left"));
+        assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("plain-lost", "reset-by-other-end"));
         // The program dies.
         let (program, mut accepted) = way.connect();
         SockRef::from(&program).set_linger(Some(Duration::ZERO)).unwrap();
         drop(program);
         assert!(is_reset(&mut accepted));
-        assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("left", "plain-lost"));
+        assert_eq!((way.server.1.find(word), way.gateway.1.find(word)), ("reset-by-other-end", "plain-lost"));
         // The server is stopped.
         let (mut program, mut accepted) = way.connect();
         way.gateway.1.find(arrived);
         let Way { server, gateway, .. } = way;
         server.0.stop(DONE).unwrap();
         assert!(is_reset(&mut program) && is_reset(&mut accepted));
-        assert_eq!(gateway.1.find(word), "left");
+        assert_eq!(gateway.1.find(word), "reset-by-other-end");
         gateway.0.stop(DONE).unwrap();
     }
 }
@@ -202,7 +204,7 @@ fn a_place_that_is_not_there_ends_the_program_s_connection() {
     drop(target);
     assert!(is_reset(&mut program(gateway_address)));
     assert_eq!(server.1.find(word), "plain-lost");
-    assert_eq!(gateway.1.find(word), "left");
+    assert_eq!(gateway.1.find(word), "reset-by-other-end");
     // Nor is the server.
     drop(server);
     assert!(is_reset(&mut program(gateway_address)));
@@ -284,7 +286,10 @@ fn a_silent_way_or_target_ends_the_program_s_connection_in_time() {
                 let after = began.elapsed();
                 assert!(after <= within + LATE, "{silent} is silent: told only after {after:?}");
                 let told = events.find(word);
-                assert!(["heartbeat-missed", "unreachable", "left"].contains(&told), "{silent}: {told}");
+                assert!(
+                    ["heartbeat-missed", "unreachable", "reset-by-other-end"].contains(&told),
+                    "{silent}: {told}"
+                );
                 drop(cut);
             });
         }

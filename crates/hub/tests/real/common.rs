@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use deadpeer_core::protocol::{Bye, Frame, Hello, Reason};
-use deadpeer_core::{Offer, Policy};
+use deadpeer_core::Policy;
+use deadpeer_core::session::{Bye, Frame, Hello, Offer, Reason};
 use deadpeer_hub::{Client, ClientConfig, Config, Event, Server, ServerConfig};
 
 /// Patience for what must come; tests that pass don't wait for it.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) const DETECT: Duration = Duration::from_secs(2);
-pub(crate) const DONE: Bye = Bye { reason: Reason::Done, back_in: Duration::ZERO };
+pub(crate) const DONE: Bye = Bye::new(Reason::Done);
 
 pub(crate) fn offer() -> Offer {
     let policy = Policy::detect(DETECT).survive(Duration::from_millis(500)).build().unwrap();
@@ -92,7 +92,7 @@ pub(crate) fn connect(server: SocketAddr, id: &str) -> (Client, Events) {
 /// The first bytes of a session that offers what `offer` does.
 pub(crate) fn hello(id: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    Frame::Hello(Hello { offer: offer(), id }).encode(&mut bytes);
+    Frame::Hello(Hello { id, ..Hello::new(offer()) }).encode(&mut bytes);
     bytes
 }
 

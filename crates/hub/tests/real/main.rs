@@ -7,3 +7,5 @@ mod common;
 mod faults;
 mod rude;
 mod secret;
+mod slow;
+mod whole;

@@ -16,13 +16,13 @@ use tempfile::TempDir;
 use crate::common::{DETECT, Events, SOON, arrived, config, word};
 
 /// An authority, and what it has certified, as files.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -47,12 +47,12 @@ impl Authority {
         (certified, secret)
     }
 
-    fn server(&self, asks: bool) -> ServerTls {
+    pub(crate) fn server(&self, asks: bool) -> ServerTls {
         let (certificate, key) = self.certify(&["127.0.0.1"]);
         ServerTls::from_files(&certificate, &key, asks.then(|| self.file("ca.pem")).as_deref()).unwrap()
     }
 
-    fn client(&self, name: Option<&str>) -> ClientTls {
+    pub(crate) fn client(&self, name: Option<&str>) -> ClientTls {
         let identity = name.map(|name| self.certify(&[name]));
         let identity = identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
         ClientTls::from_files("127.0.0.1", Some(&self.file("ca.pem")), identity).unwrap()
