@@ -1,35 +1,49 @@
 #![no_main]
+//! One side of a session with any bytes: whole and byte by byte the same events and the same end, and it always comes
+//! to rest.
 use core::time::Duration;
 
-use deadpeer_core::protocol::{Config, Offer, Protocol};
 use deadpeer_core::Instant;
+use deadpeer_core::session::{Frame, Hello, Incoming, Offer, Role, Single, Terms};
 use libfuzzer_sys::fuzz_target;
 
-// Whole and byte by byte: the same events, and the same end.
 fuzz_target!(|bytes: &[u8]| {
     let second = Duration::from_secs(1);
-    let offer = Offer::new(second, second, 3).at_most(second * 10_000);
-    let run = |piece: usize| {
+    let offer = Offer::new(second, second, second * 10_000);
+    let run = |piece: usize, greet: bool| {
         let now = Instant::default();
-        let mut side = Protocol::open(Config::new(offer), "fuzz", 1, now, &mut Vec::new());
-        let (mut told, mut start, mut end) = (Vec::new(), 0, 0);
-        while end < bytes.len() {
-            end = (end + piece).min(bytes.len());
-            loop {
-                match side.handle_input(&bytes[start..end], now) {
-                    Ok((0, _)) => break,
-                    Ok((taken, event)) => {
-                        start += taken;
-                        told.push(format!("{event:?}"));
-                    }
-                    Err(error) => {
-                        told.push(error.to_string());
-                        return told;
-                    }
+        let mut side = Single::new(Role::Acceptor, Terms::new(offer), "fuzz", b"", 1, now);
+        let mut greeting = Vec::new();
+        if greet {
+            Frame::Hello(Hello { window: 100_000, ..Hello::new(offer) }).encode(&mut greeting);
+        }
+        greeting.extend_from_slice(bytes);
+        let mut told = Vec::new();
+        for piece in greeting.chunks(piece) {
+            side.bytes_arrived(now);
+            let input = side.input(piece, now);
+            while let Some(event) = side.next() {
+                if matches!(event, Incoming::Greeted(_)) {
+                    side.admit(now).unwrap();
+                    let _ = side.send(b"an answer");
                 }
+                told.push(format!("{event:?}"));
+            }
+            let mut written = 0;
+            while !side.output(now).is_empty() {
+                let length = side.output(now).len();
+                written += length;
+                side.wrote(length, now);
+                assert!(written < 1 << 20, "it never comes to rest");
+            }
+            if let Err(failure) = input {
+                told.push(failure.to_string());
+                return told;
             }
         }
         told
     };
-    assert_eq!(run(bytes.len().max(1)), run(1));
+    for greet in [false, true] {
+        assert_eq!(run(bytes.len() + 100, greet), run(1, greet));
+    }
 });

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use deadpeer_core::protocol::{Frame, Hello, LIMIT, Offer};
+use deadpeer_core::session::{DATA_HEAD, Frame, Head, Hello, Offer};
 use deadpeer_hub::{Config, Event, Server, ServerConfig};
 use libfuzzer_sys::fuzz_target;
 
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// Who may hear very often has short ticks, and more is tried in a second.
 fn offer() -> Offer {
-    Offer::new(PATIENCE / 4, Duration::from_millis(10), 3).at_most(PATIENCE)
+    Offer::new(PATIENCE / 4, Duration::from_millis(10), PATIENCE)
 }
 
 impl Arena {
@@ -32,7 +32,7 @@ impl Arena {
         let server = Server::start(ServerConfig::new(listen, Config::new(offer())), tell).unwrap();
         let mut arena = Self { healthy: TcpStream::connect(("127.0.0.1", server.address().port())).unwrap(), server, events, tried: 0 };
         let mut hello = Vec::new();
-        Frame::Hello(Hello { offer: offer(), id: "healthy" }).encode(&mut hello);
+        Frame::Hello(Hello { id: "healthy", ..Hello::new(offer()) }).encode(&mut hello);
         arena.healthy.write_all(&hello).unwrap();
         assert!(matches!(arena.events.recv(), Ok(Event::Arrived { .. })));
         arena
@@ -54,8 +54,13 @@ impl Arena {
         } else {
             let mut rest = &said[..];
             while !rest.is_empty() {
-                let (_, length) = Frame::decode(rest, LIMIT).expect("a frame").expect("a whole frame");
-                rest = &rest[length..];
+                let (head, length) = Head::decode(rest).expect("a frame").expect("a whole frame");
+                let content = match head {
+                    Head::Data { length, .. } => usize::from(length),
+                    _ => 0,
+                };
+                assert!(content == 0 || length == DATA_HEAD);
+                rest = &rest[length + content..];
             }
         }
         let until = Instant::now() + Duration::from_secs(20);

@@ -89,8 +89,7 @@ static int events(deadpeer_heartbeat *heartbeat) {
             break;
         case DEADPEER_EVENT_KIND_BYE:
             printf("the peer leaves\n");
-            deadpeer_heartbeat_bye(heartbeat, DEADPEER_REASON_DONE, 0);
-            return 0;
+            return 0; /* the answer waits in the output */
         case DEADPEER_EVENT_KIND_LOST:
             printf("lost after %.1f s of silence, predicted %.1f to %.1f s: the peer's heartbeats stopped\n",
                    (double)event.us / 1e6, tolerance, tolerance);
@@ -110,9 +109,9 @@ static int session(int fd, deadpeer_heartbeat *heartbeat) {
     int over = -1;
     while (over < 0) {
         if (leaving) {
+            /* The peer answers when it has received everything; then it is over. */
+            leaving = 0;
             deadpeer_heartbeat_bye(heartbeat, DEADPEER_REASON_DONE, 0);
-            over = 0;
-            break;
         }
         const uint8_t *bytes;
         int waiting = deadpeer_heartbeat_output(heartbeat, &bytes) > 0;
@@ -163,7 +162,8 @@ int main(int argc, char **argv) {
                             .survive_ms = strtoull(argv[argc - 1], NULL, 10) * 1000};
     deadpeer_policy *policy = deadpeer_policy_new(&goals);
     int fd = policy == NULL ? -1 : connection(listens ? NULL : argv[2], argv[argc - 3]);
-    deadpeer_heartbeat *heartbeat = fd < 0 ? NULL : deadpeer_heartbeat_open(policy, argv[1]);
+    deadpeer_heartbeat *heartbeat = fd < 0 ? NULL : deadpeer_heartbeat_open(
+                                             policy, argv[1], listens ? DEADPEER_ROLE_ACCEPTOR : DEADPEER_ROLE_CONNECTOR);
     if (policy == NULL || (fd >= 0 && heartbeat == NULL))
         fprintf(stderr, "%s\n", deadpeer_last_error());
     int status = heartbeat == NULL ? 1 : session(fd, heartbeat);

@@ -187,11 +187,18 @@ typedef enum deadpeer_event_kind {
   DEADPEER_EVENT_KIND_ROUND_TRIP = 3,
   // The peer sends no more messages, and goes on beating.
   DEADPEER_EVENT_KIND_END = 4,
-  // The peer leaves. `reason`; `us`: when it wants to be connected again, 0 leaves it open. Say
-  // `deadpeer_heartbeat_bye` in turn, write it, and close.
+  // The peer leaves. `reason`; `us`: when it wants to be connected again, 0 leaves it open; `data`: a text for its
+  // operator. Once everything that waits is sent, the answer stands in the output by itself: write it, and close.
   DEADPEER_EVENT_KIND_BYE = 5,
-  // The peer is lost: nothing was heard for `us`. Close the connection.
+  // The peer is lost: nothing arrived for `us`. Close the connection.
   DEADPEER_EVENT_KIND_LOST = 6,
+  // The peer lost what is behind it: what it sent is incomplete. `reason`. Close the connection.
+  DEADPEER_EVENT_KIND_RESET = 7,
+  // The peer asks for another session, `us` from now. This one goes on.
+  DEADPEER_EVENT_KIND_DRAIN = 8,
+  // The peer's bytes arrive, and it has not answered for `us`: its program may hang while its kernel sends what it had
+  // written. It is not dead.
+  DEADPEER_EVENT_KIND_UNRESPONSIVE = 9,
 } deadpeer_event_kind;
 
 // What a function returns when it fails. `deadpeer_last_error()` has the text.
@@ -225,8 +232,16 @@ typedef enum deadpeer_reason {
   DEADPEER_REASON_TOO_SLOW = 3,
   // The other side sent what it may not.
   DEADPEER_REASON_MALFORMED = 4,
-  // The other side is not who it has to be.
+  // It refuses the other side.
   DEADPEER_REASON_REFUSED = 5,
+  // It lost what is behind it.
+  DEADPEER_REASON_LOST = 6,
+  // A newer session of the same name replaces this one.
+  DEADPEER_REASON_REPLACED = 7,
+  // The other side did not prove who it is.
+  DEADPEER_REASON_UNAUTHORISED = 8,
+  // It does not know the target that the other side asked for.
+  DEADPEER_REASON_UNKNOWN_TARGET = 9,
 } deadpeer_reason;
 
 // A heartbeat: see `deadpeer_heartbeat_open`.
@@ -397,6 +412,16 @@ typedef struct deadpeer_event {
   size_t length;
 } deadpeer_event;
 
+// Something that happened in a session, for `deadpeer_heartbeat_events`.
+typedef struct deadpeer_happened {
+  // What: "heard-beat", "sent-ping" …, with a zero at its end.
+  char what[24];
+  // How long ago, microseconds.
+  int64_t ago_us;
+  // The number of bytes of data, the number of a reason, or the microseconds of a round trip.
+  uint32_t count;
+} deadpeer_happened;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -515,13 +540,14 @@ int deadpeer_diagnose(deadpeer_socket_t socket,
 //    the peer's beats wait in the socket.
 //
 // The policy decides how often the two beat, and when silence is a loss. `id` says who this side is, in
-// UTF-8, at most 64 bytes; NULL: nobody.
+// UTF-8, at most 64 bytes; NULL: nobody. `role` is a `deadpeer_role`: the side that connected greets first.
 //
 // Returns NULL on failure, as when no heartbeat can keep the policy. Free it with `deadpeer_heartbeat_free`.
 //
 // Safety: `id` is null or ends with a zero.
 struct deadpeer_heartbeat *deadpeer_heartbeat_open(const struct deadpeer_policy *policy,
-                                                   const char *id);
+                                                   const char *id,
+                                                   int role);
 
 // Takes bytes that arrived from the peer, in any portions; they are copied. Then poll. Returns 0.
 //
@@ -550,17 +576,17 @@ size_t deadpeer_heartbeat_output(struct deadpeer_heartbeat *heartbeat,
 // The first `length` bytes of the output were written. Returns 0.
 int deadpeer_heartbeat_written(struct deadpeer_heartbeat *heartbeat, size_t length);
 
-// Appends a message of at most 65536 bytes to the output. Returns 0; `DEADPEER_STATUS_PROTOCOL` before the
-// peer has greeted and after a goodbye; `DEADPEER_STATUS_FULL` while 256 KiB wait to be written.
+// Queues a message. Returns 0; `DEADPEER_STATUS_INVALID` for a message that is longer than the peer accepts;
+// `DEADPEER_STATUS_PROTOCOL` before the peer has greeted and after a goodbye; `DEADPEER_STATUS_FULL` while 256 KiB wait to be
+// written, because the connection or the peer's program takes no more.
 //
 // Safety: `bytes` points to `length` bytes, or is null where `length` is 0.
 int deadpeer_heartbeat_send(struct deadpeer_heartbeat *heartbeat,
                             const uint8_t *bytes,
                             size_t length);
 
-// Appends a goodbye: why (a `deadpeer_reason`), and when the peer may connect again, milliseconds; 0 leaves
-// that open. Write the output and close; or, where this side spoke first, read on until the peer's goodbye.
-// Returns 0.
+// Says goodbye once everything that is queued is sent: why (a `deadpeer_reason`), and when the peer may connect again,
+// milliseconds; 0 leaves that open. Write the output and read on until the peer's goodbye; then close. Returns 0.
 int deadpeer_heartbeat_bye(struct deadpeer_heartbeat *heartbeat,
                            int reason,
                            uint64_t back_in_ms);
@@ -568,6 +594,14 @@ int deadpeer_heartbeat_bye(struct deadpeer_heartbeat *heartbeat,
 // When to poll if nothing arrives before: milliseconds from now, fit for poll(2), select(2) and epoll_wait(2).
 // `INT_MAX` when the session is over.
 int deadpeer_heartbeat_next_deadline_ms(const struct deadpeer_heartbeat *heartbeat);
+
+// The last events of the session, the oldest first: fills `events`, which has room for `most`, and returns how many it
+// filled in, at most 32. After a loss they tell what was sent and heard before.
+//
+// Safety: `events` points to room for `most` structures, or is null where `most` is 0.
+int deadpeer_heartbeat_events(const struct deadpeer_heartbeat *heartbeat,
+                              struct deadpeer_happened *events,
+                              size_t most);
 
 // Frees a heartbeat, without a goodbye. NULL is allowed. Returns 0, or `DEADPEER_STATUS_INVALID`.
 int deadpeer_heartbeat_free(struct deadpeer_heartbeat *heartbeat);

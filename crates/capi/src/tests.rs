@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test panics where anything is amiss
 
 use std::ffi::{CStr, c_int};
+use std::mem::MaybeUninit;
 use std::mem::size_of;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -162,7 +163,7 @@ fn handles_that_are_null_freed_foreign_or_invented_are_errors() {
     let fd = client.as_raw_fd();
     let policy = policy(15_000, 5_000);
     // SAFETY: no id.
-    let heartbeat = unsafe { deadpeer_heartbeat_open(policy, null()) };
+    let heartbeat = unsafe { deadpeer_heartbeat_open(policy, null(), deadpeer_role::Connector as c_int) };
     assert!(!heartbeat.is_null());
     for wrong in [null_mut(), heartbeat.cast(), 0x7fff_0000_1234_usize as *mut deadpeer_policy] {
         assert_eq!(apply(fd, wrong, null_mut()), INVALID, "{wrong:?}");
@@ -338,23 +339,30 @@ fn send(heartbeat: *mut deadpeer_heartbeat, message: &[u8]) -> c_int {
     unsafe { deadpeer_heartbeat_send(heartbeat, message.as_ptr(), message.len()) }
 }
 
-fn open(id: &CStr, policy: *const deadpeer_policy) -> *mut deadpeer_heartbeat {
+fn open(id: &CStr, policy: *const deadpeer_policy, role: deadpeer_role) -> *mut deadpeer_heartbeat {
     // SAFETY: it ends with a zero.
-    unsafe { deadpeer_heartbeat_open(policy, id.as_ptr()) }
+    unsafe { deadpeer_heartbeat_open(policy, id.as_ptr(), role as c_int) }
+}
+
+/// Both ends, which have agreed.
+fn agreed(policy: *const deadpeer_policy) -> (*mut deadpeer_heartbeat, *mut deadpeer_heartbeat) {
+    let alice = open(c"alice", policy, deadpeer_role::Connector);
+    let bob = open(c"bob", policy, deadpeer_role::Acceptor);
+    assert_eq!(send(alice, b"too early"), PROTOCOL);
+    assert_eq!(last_error(), "the message was not sent: the session is not up yet");
+    carry(alice, bob);
+    assert_eq!(deadpeer_heartbeat_next_deadline_ms(bob), 0, "something came");
+    assert_eq!(poll(bob), (1, deadpeer_event_kind::Up, b"alice".to_vec()));
+    carry(bob, alice);
+    assert_eq!(poll(alice), (1, deadpeer_event_kind::Up, b"bob".to_vec()));
+    (alice, bob)
 }
 
 #[test]
 fn two_heartbeats_greet_talk_and_part() {
     use deadpeer_event_kind as Kind;
     let policy = policy(3_000, 500);
-    let (alice, bob) = (open(c"alice", policy), open(c"bob", policy));
-    assert_eq!(send(alice, b"too early"), PROTOCOL);
-    assert_eq!(last_error(), "not sent: the peer has not greeted yet");
-    carry(alice, bob);
-    carry(bob, alice);
-    assert_eq!(deadpeer_heartbeat_next_deadline_ms(bob), 0, "something came");
-    assert_eq!(poll(bob), (1, Kind::Up, b"alice".to_vec()));
-    assert_eq!(poll(alice), (1, Kind::Up, b"bob".to_vec()));
+    let (alice, bob) = agreed(policy);
     assert_eq!((poll(alice).0, poll(bob).0), (0, 0));
     let wait = deadpeer_heartbeat_next_deadline_ms(alice);
     assert!((1..=1_000).contains(&wait), "a beat a second: {wait}");
@@ -381,10 +389,7 @@ fn two_heartbeats_greet_talk_and_part() {
 #[test]
 fn a_silent_heartbeat_is_lost_and_told_once() {
     let policy = policy(1_000, 100);
-    let (alice, bob) = (open(c"", policy), open(c"", policy));
-    carry(alice, bob);
-    carry(bob, alice);
-    assert_eq!((poll(alice).1, poll(bob).1), (deadpeer_event_kind::Up, deadpeer_event_kind::Up));
+    let (alice, _bob) = agreed(policy);
     let since = std::time::Instant::now();
     let lost = loop {
         let (status, kind, _) = poll(alice);
@@ -398,21 +403,34 @@ fn a_silent_heartbeat_is_lost_and_told_once() {
     assert_eq!(lost, deadpeer_event_kind::Lost);
     assert!(since.elapsed() >= Duration::from_millis(990), "{:?}", since.elapsed());
     assert_eq!((poll(alice).0, deadpeer_heartbeat_next_deadline_ms(alice)), (0, c_int::MAX));
+    let mut events = [const { MaybeUninit::<deadpeer_happened>::uninit() }; 64];
+    // SAFETY: room for as many.
+    let count = unsafe { deadpeer_heartbeat_events(alice, events.as_mut_ptr().cast(), events.len()) };
+    let whats: Vec<String> = events[..usize::try_from(count).unwrap()]
+        .iter()
+        // SAFETY: so many were filled in, and each name ends with a zero.
+        .map(|event| {
+            unsafe { CStr::from_ptr(event.assume_init_ref().what.as_ptr()) }.to_str().unwrap().into()
+        })
+        .collect();
+    assert_eq!(whats[..2], ["opened", "sent-hello"]);
+    assert!(whats.contains(&"heard-hello".to_owned()), "{whats:?}");
+    assert_eq!(whats.last().map(String::as_str), Some("lost"));
 }
 
 #[test]
 fn a_stranger_is_refused_and_told_so() {
     let policy = policy(3_000, 500);
-    let alice = open(c"alice", policy);
+    let alice = open(c"alice", policy, deadpeer_role::Connector);
     let request = b"GET / HTTP/1.1\r\n\r\n";
     // SAFETY: a slice.
     assert_eq!(unsafe { deadpeer_heartbeat_input(alice, request.as_ptr(), request.len()) }, 0);
     assert_eq!((poll(alice).0, poll(alice).0), (PROTOCOL, PROTOCOL), "and again");
-    assert_eq!(last_error(), "the peer does not speak deadpeer's protocol");
+    assert_eq!(last_error(), "the peer does not speak deadpeer's session protocol");
     let mut bytes = null();
     // SAFETY: a place for the pointer.
     let length = unsafe { deadpeer_heartbeat_output(alice, &mut bytes) };
-    assert!(length > 6, "the greeting and a goodbye");
+    assert!(length > 6, "the greeting");
     assert_eq!(deadpeer_heartbeat_written(alice, length + 1), INVALID);
     // SAFETY: null is an error.
     assert_eq!(unsafe { deadpeer_heartbeat_input(alice, null(), 5) }, INVALID);
@@ -421,10 +439,7 @@ fn a_stranger_is_refused_and_told_so() {
 #[test]
 fn a_peer_that_takes_nothing_fills_no_memory() {
     let policy = policy(3_000, 500);
-    let (alice, bob) = (open(c"", policy), open(c"", policy));
-    carry(alice, bob);
-    carry(bob, alice);
-    assert_eq!(poll(alice).1, deadpeer_event_kind::Up);
+    let (alice, _bob) = agreed(policy);
     let message = vec![7; 60_000];
     let sent = (0..100).take_while(|_| send(alice, &message) == 0).count();
     assert_eq!(sent, 5, "256 KiB, and what began below");

@@ -34,6 +34,11 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The moment `time` earlier; the origin if that is earlier than the origin.
+    pub const fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(time)))
+    }
+
     /// Whole milliseconds since the origin.
     pub(crate) const fn millis(self) -> u64 {
         self.0 / 1_000_000

@@ -59,6 +59,8 @@ impl Default for Return {
 pub struct Reconnect {
     /// The place with which the next round begins.
     first: usize,
+    /// How many sessions in a row ended soon.
+    short: u8,
     how: Return,
     random: Random,
     /// The last wait.
@@ -70,13 +72,15 @@ pub struct Reconnect {
 impl Reconnect {
     /// The first wait lies between the shortest and so many times that.
     const FIRST: u32 = 16;
+    /// After so many sessions in a row that were up for less than [`Return::stable`], another place is tried first.
+    const SHORT: u8 = 3;
     /// Each later wait is at most so many times the one before.
     const GROWTH: u32 = 3;
 
     /// `seed` makes the jitter: another one for each client, or they all wait alike.
     pub fn new(how: Return, seed: u64) -> Self {
         let how = Return { most: how.most.max(how.least), ..how };
-        Self { first: 0, how, random: Random::new(seed), last: Duration::ZERO, failed: 0, up: None }
+        Self { first: 0, short: 0, how, random: Random::new(seed), last: Duration::ZERO, failed: 0, up: None }
     }
 
     /// The order in which to try `count` places in the next round: first the one that worked last.
@@ -104,9 +108,14 @@ impl Reconnect {
         if let Some(up) = self.up.take() {
             if now.since(up) >= self.how.stable {
                 self.last = Duration::ZERO;
+                self.short = 0;
             } else {
-                // A place that accepts and fails at once must not keep the client from the others.
-                self.first = self.first.wrapping_add(1);
+                self.short += 1;
+                if self.short == Self::SHORT {
+                    // A place that accepts and fails again and again must not keep the client from the others.
+                    self.first = self.first.wrapping_add(1);
+                    self.short = 0;
+                }
             }
             self.failed = 0;
         }
@@ -172,16 +181,18 @@ mod tests {
     }
 
     #[test]
-    fn the_next_round_begins_where_it_worked_unless_that_failed_at_once() {
+    fn the_next_round_begins_where_it_worked_unless_that_fails_again_and_again() {
         let mut reconnect = Reconnect::new(Return::default(), 1);
         let round = |reconnect: &Reconnect| reconnect.round(3).collect::<Vec<_>>();
         assert_eq!(round(&reconnect), [0, 1, 2]);
         reconnect.handle_up(2, at(0));
         let _ = reconnect.handle_lost(at(100_000), Duration::ZERO);
         assert_eq!(round(&reconnect), [2, 0, 1]);
-        reconnect.handle_up(2, at(100_000));
-        let _ = reconnect.handle_lost(at(100_500), Duration::ZERO);
-        assert_eq!(round(&reconnect), [0, 1, 2]);
+        for expected in [[2, 0, 1], [2, 0, 1], [0, 1, 2]] {
+            reconnect.handle_up(2, at(100_000));
+            let _ = reconnect.handle_lost(at(100_500), Duration::ZERO);
+            assert_eq!(round(&reconnect), expected);
+        }
     }
 
     #[test]

@@ -15,10 +15,11 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use deadpeer::Policy;
-use deadpeer::session::tokio::{Connector, open};
-use deadpeer::session::{Config, Offer, Reason};
+use deadpeer::session::tokio::{Connector, Session, accept_over};
+use deadpeer::session::{Bye, Config, Reason};
+use deadpeer::{AsSock, Policy};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -38,30 +39,41 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Serves so many clients, one after the other, each for one question.
+/// Serves `clients` clients, each for one question.
 async fn serve(listener: TcpListener, policy: &Policy, clients: usize) -> Result<(), Box<dyn Error>> {
-    let config = Config::new(Offer::keeping(policy)?);
+    let config = Config::keeping(policy)?.id("server");
+    let mut served = JoinSet::new();
     for _ in 0..clients {
         let (stream, peer) = listener.accept().await?;
-        let (mut session, driver) = match open(stream, config, "server").await {
-            Ok(opened) => opened,
-            Err(error) => {
-                println!("server: {peer} is no client of ours: {error}");
-                continue;
+        let config = config.clone();
+        // A task each, the greeting included: a client that says nothing keeps nobody waiting.
+        served.spawn(async move {
+            let accepted = accept_over(stream, |stream| stream.as_sock(), &config, |_| Ok(())).await;
+            let answered = match accepted {
+                Ok((session, driver)) => {
+                    tokio::spawn(driver.run());
+                    answer(session).await
+                }
+                Err(error) => Err(error),
+            };
+            match answered {
+                Ok(true) => {}
+                Ok(false) => println!("server: {peer} has left"),
+                Err(error) => println!("server: {peer} is gone: {error}"),
             }
-        };
-        tokio::spawn(driver.run());
-        match session.recv().await {
-            Ok(Some(question)) => {
-                session.send(&question).await?;
-                // "Come back no sooner than in a tenth of a second": an overloaded server would say more.
-                session.close(Reason::Restarting, Duration::from_millis(100)).await;
-            }
-            Ok(None) => println!("server: {peer} has left"),
-            Err(error) => println!("server: {peer} is gone: {error}"),
-        }
+        });
     }
+    served.join_all().await;
     Ok(())
+}
+
+/// Answers one question. Says whether there was one.
+async fn answer(mut session: Session) -> io::Result<bool> {
+    let Some(question) = session.recv().await? else { return Ok(false) };
+    session.send(&question).await?;
+    // "Come back no sooner than in a tenth of a second": an overloaded server would say more.
+    session.close(Bye::new(Reason::Restarting).back_in(Duration::from_millis(100))).await;
+    Ok(true)
 }
 
 async fn connect(places: &[&str], policy: &Policy, times: usize) -> Result<(), Box<dyn Error>> {

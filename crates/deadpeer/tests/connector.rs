@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer::session::{self, Config, Connector, Offer, Reason, Session, Transition};
+use deadpeer::session::{self, Bye, Config, Connector, Reason, Session, Transition};
 use deadpeer::{Policy, Return};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ fn policy() -> Policy {
 }
 
 fn config() -> Config {
-    Config::new(Offer::keeping(&policy()).unwrap())
+    Config::keeping(&policy()).unwrap()
 }
 
 /// Short waits.
@@ -44,7 +44,7 @@ fn noted(transition: &Transition<'_>) -> String {
 }
 
 fn serve(listener: &TcpListener) -> Session {
-    Session::open(listener.accept().unwrap().0, config(), "server").unwrap()
+    Session::accept(listener.accept().unwrap().0, &config().id("server")).unwrap()
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn every_transition_is_told_and_a_goodbye_is_obeyed() {
         .returning(soon())
         .on(move |transition| tell.send(noted(transition)).unwrap());
     let server = thread::spawn(move || {
-        serve(&listener).close(Reason::Restarting, SECOND);
+        serve(&listener).close(Bye::new(Reason::Restarting).back_in(SECOND));
         let second = serve(&listener);
         (second.recv().unwrap(), listener)
     });
@@ -94,12 +94,12 @@ fn tokio_clients_come_back_to_a_server_that_was_killed() {
         // The first server dies with its connection open, after its HELLO.
         let (stream, _) = listener.accept().unwrap();
         let dying = stream.try_clone().unwrap();
-        let session = Session::open(stream, config(), "mortal").unwrap();
+        let session = Session::accept(stream, &config().id("mortal")).unwrap();
         dying.shutdown(std::net::Shutdown::Both).unwrap();
         drop(session);
         let (stream, _) = listener.accept().unwrap();
         let last = stream.try_clone().unwrap();
-        let session = Session::open(stream, config(), "immortal").unwrap();
+        let session = Session::accept(stream, &config().id("immortal")).unwrap();
         assert_eq!(session.recv().unwrap().as_deref(), Some(&b"hello"[..]));
         last
     });

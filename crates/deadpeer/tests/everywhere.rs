@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer::session::{Config, Connector, Offer, Session};
+use deadpeer::session::{Config, Connector, Session};
 use deadpeer::{
     Bound, Known, Loss, Mechanism, Peek, PeerLost, Policy, Verdict, apply, detection, diagnose, guard,
     is_lost, lost_within, platform, protection,
@@ -132,7 +132,7 @@ mod not_on_wine_8 {
 
 /// Two sides that beat, over any address.
 fn config() -> Config {
-    Config::new(Offer::keeping(&quick()).unwrap())
+    Config::keeping(&quick()).unwrap()
 }
 
 fn quick() -> Policy {
@@ -142,8 +142,8 @@ fn quick() -> Policy {
 #[test]
 fn sessions_exchange_messages_and_say_goodbye() {
     let (client, server) = pair();
-    let server = thread::spawn(move || Session::open(server, config(), "server").unwrap());
-    let client = Session::open(client, config(), "client").unwrap();
+    let server = thread::spawn(move || Session::accept(server, &config().id("server")).unwrap());
+    let client = Session::connect(client, &config().id("client")).unwrap();
     let server = server.join().unwrap();
     assert_eq!((client.peer_id(), server.peer_id()), ("server", "client"));
     // Larger than the buffers of a loopback connection: both directions wait at times.
@@ -161,10 +161,10 @@ fn sessions_exchange_messages_and_say_goodbye() {
 #[test]
 fn a_session_notices_a_peer_that_falls_silent() {
     let (client, mut server) = pair();
-    let opened = thread::spawn(move || Session::open(client, config(), "client").unwrap());
+    let opened = thread::spawn(move || Session::connect(client, &config().id("client")).unwrap());
     // A peer that greets, and then hangs: a greeting is what another session says first.
     let (greeter, mut wire) = pair();
-    let _unanswered = thread::spawn(move || Session::open(greeter, config(), "silent").map(drop));
+    let _unanswered = thread::spawn(move || Session::accept(greeter, &config().id("silent")).map(drop));
     let mut greeting = [0; 512];
     let length = wire.read(&mut greeting).unwrap();
     server.write_all(&greeting[..length]).unwrap();
@@ -182,7 +182,7 @@ fn a_connector_comes_back() {
     let address = listener.local_addr().unwrap().to_string();
     let server = thread::spawn(move || {
         for _ in 0..2 {
-            let session = Session::open(listener.accept().unwrap().0, config(), "").unwrap();
+            let session = Session::accept(listener.accept().unwrap().0, &config()).unwrap();
             assert_eq!(session.recv().unwrap().as_deref(), Some(&b"hello"[..]));
         }
     });
@@ -196,7 +196,7 @@ fn a_connector_comes_back() {
 }
 
 mod on_tokio {
-    use deadpeer::session::tokio::open;
+    use deadpeer::session::tokio::{accept, connect};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -227,8 +227,8 @@ mod on_tokio {
     #[tokio::test]
     async fn sessions_beat() {
         let (client, server) = pair().await;
-        let (client, server) =
-            tokio::try_join!(open(client, config(), "a"), open(server, config(), "b")).unwrap();
+        let config = config();
+        let (client, server) = tokio::try_join!(connect(client, &config), accept(server, &config)).unwrap();
         let ((client, driver), (mut server, other)) = (client, server);
         tokio::spawn(driver.run());
         tokio::spawn(other.run());

@@ -7,8 +7,8 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use deadpeer::session::tokio::{Driver, Session, open};
-use deadpeer::session::{Config, Offer, Reason};
+use deadpeer::session::tokio::{Driver, Session, accept, connect};
+use deadpeer::session::{Bye, Config, Reason};
 use deadpeer::{Loss, PeerLost, Policy};
 use deadpeer_lab::{Pair, isolated};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,7 +24,7 @@ fn runtime() -> Runtime {
 fn config(detect_ms: u64, survive_ms: u64) -> Config {
     let millis = Duration::from_millis;
     let policy = Policy::detect(millis(detect_ms)).survive(millis(survive_ms)).build().unwrap();
-    Config::new(Offer::keeping(&policy).unwrap())
+    Config::keeping(&policy).unwrap()
 }
 
 type Running = JoinHandle<std::io::Result<()>>;
@@ -35,7 +35,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let run = |(session, driver): (Session, Driver<S>)| (session, tokio::spawn(driver.run()));
-    let (one, other) = tokio::try_join!(open(one, config, "one"), open(other, config, "other")).unwrap();
+    let (here, there) = (config.clone().id("one"), config.id("other"));
+    let (one, other) = tokio::try_join!(connect(one, &here), accept(other, &there)).unwrap();
     [run(one), run(other)]
 }
 
@@ -61,7 +62,7 @@ fn messages_pass_both_ways_and_a_goodbye_ends_it() {
         }
         let error = one.send(&vec![0; 70_000]).await.unwrap_err();
         assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("65536"), "{error}");
-        one.close(Reason::Restarting, SECOND * 30).await;
+        one.close(Bye::new(Reason::Restarting).back_in(SECOND * 30)).await;
         assert_eq!(other.recv().await.unwrap(), None);
         let goodbye = other.goodbye().unwrap();
         assert_eq!((goodbye.reason, goodbye.back_in), (Reason::Restarting, SECOND * 30));
@@ -78,7 +79,7 @@ fn half_a_session_ends_and_the_other_half_goes_on() {
         let (here, there) = tokio::io::duplex(1024);
         let [(mut one, _), (mut other, _)] = pair(here, there, config(3_000, 500)).await;
         one.send(b"that was all").await.unwrap();
-        one.end().await.unwrap();
+        one.end();
         assert_eq!(other.recv().await.unwrap().as_deref(), Some(&b"that was all"[..]));
         assert_eq!(other.recv().await.unwrap(), None);
         // Longer than a death takes: both go on beating.
@@ -95,7 +96,7 @@ fn silence_is_noticed_in_time_on_both_sides_and_an_outage_is_survived() {
         runtime().block_on(async {
             let (silent, disturbed) = (Pair::loopback().unwrap(), Pair::loopback().unwrap());
             let config = config(4_000, 1_000);
-            let mut lost = over(&silent, config).await;
+            let mut lost = over(&silent, config.clone()).await;
             let mut survivors = over(&disturbed, config).await;
             let started = Instant::now();
             let (_severed, outage) = (silent.sever().unwrap(), disturbed.sever().unwrap());
@@ -123,7 +124,7 @@ fn a_frozen_application_is_noticed_though_its_kernel_answers() {
     runtime().block_on(async {
         let (here, there) = tokio::io::duplex(1024);
         let config = config(2_000, 300);
-        let (one, other) = tokio::try_join!(open(here, config, ""), open(there, config, "")).unwrap();
+        let (one, other) = tokio::try_join!(connect(here, &config), accept(there, &config)).unwrap();
         let running = tokio::spawn(one.1.run());
         // The other's driver is never run: its program hangs.
         let error = running.await.unwrap().unwrap_err();
@@ -158,28 +159,28 @@ fn a_slow_reader_lives_and_loses_nothing() {
 #[test]
 fn who_does_not_suit_is_told_why() {
     runtime().block_on(async {
-        // Too slow for the other's promise.
+        // A peer that is not willing to send often enough.
         let (here, there) = tokio::io::duplex(1024);
-        let (patient, impatient) =
-            tokio::join!(open(here, config(60_000, 5_000), ""), open(there, config(2_000, 300), ""));
-        let error = impatient.unwrap_err();
-        assert!(error.to_string().contains("within 2 s"), "{error}");
-        let (mut session, driver) = patient.unwrap();
-        let running = tokio::spawn(driver.run());
-        assert_eq!(session.recv().await.unwrap(), None);
-        assert_eq!(session.goodbye().unwrap().reason, Reason::TooSlow);
-        running.await.unwrap().unwrap();
+        let mut lazy = config(60_000, 5_000);
+        lazy.terms.offer = lazy.terms.offer.sending(SECOND * 10);
+        let impatient = config(2_000, 300);
+        let (lazy, impatient) = tokio::join!(connect(here, &lazy), accept(there, &impatient));
+        let (lazy, impatient) = (lazy.unwrap_err(), impatient.unwrap_err());
+        assert_eq!((lazy.kind(), impatient.kind()), (ErrorKind::PermissionDenied, ErrorKind::TimedOut));
+        assert!(impatient.to_string().contains("within 2 s"), "{impatient}");
+        assert!(lazy.to_string().contains("too slow"), "{lazy}");
 
         // Another protocol, and nothing at all.
         let (here, mut there) = tokio::io::duplex(1024);
         tokio::io::AsyncWriteExt::write_all(&mut there, b"SSH-2.0-OpenSSH\r\n").await.unwrap();
-        assert_eq!(open(here, config(2_000, 300), "").await.unwrap_err().kind(), ErrorKind::InvalidData);
+        let mut quick = config(2_000, 300);
+        assert_eq!(connect(here, &quick).await.unwrap_err().kind(), ErrorKind::InvalidData);
         let (here, _there) = tokio::io::duplex(1024);
-        let quick = Config { greeting: SECOND / 5, ..config(2_000, 300) };
-        assert_eq!(open(here, quick, "").await.unwrap_err().kind(), ErrorKind::TimedOut);
+        quick.terms.greeting = SECOND / 5;
+        assert_eq!(connect(here, &quick).await.unwrap_err().kind(), ErrorKind::TimedOut);
         let (here, there) = tokio::io::duplex(1024);
         drop(there);
-        assert!(open(here, quick, "").await.is_err());
+        assert!(accept(here, &quick).await.is_err());
     });
 }
 
@@ -199,7 +200,7 @@ fn a_killed_peer_and_one_that_sends_garbage_end_the_session() {
             );
 
             let [(mut one, _), _other] = over(&mad, config(9_000, 2_000)).await;
-            (&mad.server).write_all(&[0x99; 10]).unwrap();
+            (&mad.server).write_all(&[0x79; 10]).unwrap();
             let error = one.recv().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
         });
@@ -267,8 +268,9 @@ mod blocking {
     /// Both ends of a blocking session.
     fn pair(pair: &Pair, config: Config) -> (Session, Session) {
         let server = pair.server.try_clone().unwrap();
-        let other = thread::spawn(move || Session::open(server, config, "other").unwrap());
-        let one = Session::open(pair.client.try_clone().unwrap(), config, "one").unwrap();
+        let there = config.clone().id("other");
+        let other = thread::spawn(move || Session::accept(server, &there).unwrap());
+        let one = Session::connect(pair.client.try_clone().unwrap(), &config.id("one")).unwrap();
         (one, other.join().unwrap())
     }
 
@@ -288,7 +290,7 @@ mod blocking {
         assert_eq!(one.recv().unwrap(), None, "the other has ended");
         one.send(b"and this half goes on").unwrap();
         assert_eq!(other.recv().unwrap().as_deref(), Some(&b"and this half goes on"[..]));
-        one.close(Reason::Restarting, SECOND * 30);
+        one.close(Bye::new(Reason::Restarting).back_in(SECOND * 30));
         assert_eq!(other.recv().unwrap(), None);
         assert_eq!(other.goodbye().unwrap().back_in, SECOND * 30);
         assert!(matches!(other.over_within(SECOND * 10), Some(None)), "a goodbye is no error");
@@ -300,8 +302,8 @@ mod blocking {
             let sockets = [0; 3].map(|_| Pair::loopback().unwrap());
             let [silent, disturbed, slow] = &sockets;
             let config = config(4_000, 1_000);
-            let lost = pair(silent, config);
-            let survivors = pair(disturbed, config);
+            let lost = pair(silent, config.clone());
+            let survivors = pair(disturbed, config.clone());
             let (eager, lazy) = pair(slow, config);
             let (_severed, outage) = (silent.sever().unwrap(), disturbed.sever().unwrap());
             let started = Instant::now();

@@ -8,8 +8,7 @@ mod session;
 use std::ffi::{CStr, c_char, c_int};
 use std::time::Duration;
 
-use library::Offer;
-use library::protocol::{Bye, Reason};
+use deadpeer_core::session::{Bye, Offer, Reason, Role};
 
 use crate::error::{Error, or, status};
 use crate::handles::Handles;
@@ -56,7 +55,7 @@ unsafe fn slice<'b>(bytes: *const u8, length: usize) -> Result<&'b [u8], Error> 
 ///    the peer's beats wait in the socket.
 ///
 /// The policy decides how often the two beat, and when silence is a loss. `id` says who this side is, in
-/// UTF-8, at most 64 bytes; NULL: nobody.
+/// UTF-8, at most 64 bytes; NULL: nobody. `role` is a `deadpeer_role`: the side that connected greets first.
 ///
 /// Returns NULL on failure, as when no heartbeat can keep the policy. Free it with `deadpeer_heartbeat_free`.
 ///
@@ -66,6 +65,7 @@ unsafe fn slice<'b>(bytes: *const u8, length: usize) -> Result<&'b [u8], Error> 
 pub unsafe extern "C" fn deadpeer_heartbeat_open(
     policy: *const deadpeer_policy,
     id: *const c_char,
+    role: c_int,
 ) -> *mut deadpeer_heartbeat {
     or(
         |_| std::ptr::null_mut(),
@@ -81,7 +81,12 @@ pub unsafe extern "C" fn deadpeer_heartbeat_open(
             if id.contains(char::is_control) {
                 return Err(Error::invalid("the id has control characters"));
             }
-            Ok(HEARTBEATS.insert(Session::open(offer, id)))
+            let role = match role {
+                0 => Role::Connector,
+                1 => Role::Acceptor,
+                other => return Err(Error::invalid(format_args!("{other} is no deadpeer_role"))),
+            };
+            Ok(HEARTBEATS.insert(Session::open(offer, id, role)))
         },
     )
 }
@@ -166,8 +171,9 @@ pub extern "C" fn deadpeer_heartbeat_written(heartbeat: *mut deadpeer_heartbeat,
     })
 }
 
-/// Appends a message of at most 65536 bytes to the output. Returns 0; `DEADPEER_STATUS_PROTOCOL` before the
-/// peer has greeted and after a goodbye; `DEADPEER_STATUS_FULL` while 256 KiB wait to be written.
+/// Queues a message. Returns 0; `DEADPEER_STATUS_INVALID` for a message that is longer than the peer accepts;
+/// `DEADPEER_STATUS_PROTOCOL` before the peer has greeted and after a goodbye; `DEADPEER_STATUS_FULL` while 256 KiB wait to be
+/// written, because the connection or the peer's program takes no more.
 ///
 /// # Safety
 /// `bytes` points to `length` bytes, or is null where `length` is 0.
@@ -187,9 +193,8 @@ pub unsafe extern "C" fn deadpeer_heartbeat_send(
     })
 }
 
-/// Appends a goodbye: why (a `deadpeer_reason`), and when the peer may connect again, milliseconds; 0 leaves
-/// that open. Write the output and close; or, where this side spoke first, read on until the peer's goodbye.
-/// Returns 0.
+/// Says goodbye once everything that is queued is sent: why (a `deadpeer_reason`), and when the peer may connect again,
+/// milliseconds; 0 leaves that open. Write the output and read on until the peer's goodbye; then close. Returns 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn deadpeer_heartbeat_bye(
     heartbeat: *mut deadpeer_heartbeat,
@@ -199,7 +204,7 @@ pub extern "C" fn deadpeer_heartbeat_bye(
     status(|| {
         let number = u8::try_from(reason)
             .map_err(|_| Error::invalid(format_args!("{reason} is no reason: 0 to 255")))?;
-        let bye = Bye { reason: Reason::of(number), back_in: Duration::from_millis(back_in_ms) };
+        let bye = Bye::new(Reason::of(number)).back_in(Duration::from_millis(back_in_ms));
         HEARTBEATS.with(heartbeat, |heartbeat| {
             heartbeat.bye(bye);
             Ok(0)
@@ -212,6 +217,35 @@ pub extern "C" fn deadpeer_heartbeat_bye(
 #[unsafe(no_mangle)]
 pub extern "C" fn deadpeer_heartbeat_next_deadline_ms(heartbeat: *const deadpeer_heartbeat) -> c_int {
     status(|| HEARTBEATS.with(heartbeat, |heartbeat| Ok(heartbeat.deadline_ms())))
+}
+
+/// The last events of the session, the oldest first: fills `events`, which has room for `most`, and returns how many it
+/// filled in, at most 32. After a loss they tell what was sent and heard before.
+///
+/// # Safety
+/// `events` points to room for `most` structures, or is null where `most` is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn deadpeer_heartbeat_events(
+    heartbeat: *const deadpeer_heartbeat,
+    events: *mut deadpeer_happened,
+    most: usize,
+) -> c_int {
+    status(|| {
+        if events.is_null() && most > 0 {
+            return Err(Error::invalid("the place for the events is a null pointer"));
+        }
+        HEARTBEATS.with(heartbeat, |heartbeat| {
+            let (history, now) = heartbeat.history();
+            let skipped = history.len().saturating_sub(most);
+            let mut count = 0;
+            for happened in history.events(now).skip(skipped) {
+                // SAFETY: `count` is below `most`, and the caller promises room for as many.
+                unsafe { events.add(count).write(happened.into()) };
+                count += 1;
+            }
+            Ok(count as c_int)
+        })
+    })
 }
 
 /// Frees a heartbeat, without a goodbye. NULL is allowed. Returns 0, or `DEADPEER_STATUS_INVALID`.

@@ -3,48 +3,35 @@
 use std::ffi::c_int;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
+use std::time::{Instant as Clock, SystemTime, UNIX_EPOCH};
 
-use library::protocol::{Bye, Config, Event, LIMIT, Malformed, NotSent, Reason};
-use library::{Instant, Offer, Protocol, TimingError};
+use deadpeer_core::session::{Bye, Failure, History, Incoming, NotSent, Offer, Role, Single, Terms};
+use library::Instant;
 
-use super::event::{deadpeer_event, told};
+use super::event::{deadpeer_event, deadpeer_event_kind, event, lost, told_only, up};
 use crate::error::Error;
 
 /// The origin of all heartbeats' times. `CLOCK_MONOTONIC`: it stands still while the machine sleeps.
 static START: LazyLock<Clock> = LazyLock::new(Clock::now);
 
-/// With this much waiting to be written, messages are refused, and beats and answers left out: what waits
-/// proves the same when it arrives.
-const MOST_WAITING: usize = 4 * LIMIT as usize;
+/// While this much waits to be written, messages are refused.
+const MOST_WAITING: usize = 256 * 1024;
 
 pub(super) struct Session {
-    protocol: Protocol,
-    /// What arrived; `taken` of it has been told.
-    input: Vec<u8>,
-    taken: usize,
-    /// What is to be written; `written` of it is.
-    output: Vec<u8>,
-    written: usize,
-    /// Scratch for what is left out.
-    left_out: Vec<u8>,
+    single: Single,
+    /// The bytes of the last event.
+    told: Vec<u8>,
     /// Something arrived since the last poll.
     fed: bool,
     /// Why nothing more is taken from the peer.
-    refused: Option<Refused>,
+    refused: Option<Failure>,
 }
 
-#[derive(Clone, Copy)]
-enum Refused {
-    Malformed(Malformed),
-    TooSlow(TimingError),
-}
-
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Malformed(error) => Self::protocol(error),
-            Refused::TooSlow(error) => Self::unreachable(format_args!("with what the peer offers, {error}")),
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::TooSlow(_) => Self::unreachable(failure),
+            _ => Self::protocol(failure),
         }
     }
 }
@@ -61,75 +48,71 @@ fn seed() -> u64 {
 }
 
 impl Session {
-    /// Begins with the greeting in its output.
-    pub(super) fn open(offer: Offer, id: &str) -> Self {
-        let mut output = Vec::new();
-        let protocol = Protocol::open(Config::new(offer), id, seed(), now(), &mut output);
-        Self {
-            protocol,
-            input: Vec::new(),
-            taken: 0,
-            output,
-            written: 0,
-            left_out: Vec::new(),
-            fed: false,
-            refused: None,
-        }
+    /// Begins; a connector's greeting stands in the output.
+    pub(super) fn open(offer: Offer, id: &str, role: Role) -> Self {
+        let single = Single::new(role, Terms::new(offer), id, b"", seed(), now());
+        Self { single, told: Vec::new(), fed: false, refused: None }
     }
 
     pub(super) fn input(&mut self, bytes: &[u8]) {
-        if self.refused.is_none() {
-            self.input.extend_from_slice(bytes);
-            self.fed |= !bytes.is_empty();
+        if self.refused.is_none() && !bytes.is_empty() {
+            let now = now();
+            self.single.bytes_arrived(now);
+            self.refused = self.single.input(bytes, now).err();
+            self.fed = true;
         }
     }
 
+    /// The next event; its bytes stay here until the next call.
     pub(super) fn poll(&mut self) -> Result<Option<deadpeer_event>, Error> {
-        // Only now: the last event's bytes stood there.
-        self.input.drain(..self.taken);
-        self.taken = 0;
         self.fed = false;
+        while let Some(told) = self.single.next() {
+            let event = match told {
+                Incoming::Greeted(peer) => {
+                    self.single.admit(now())?;
+                    self.told = peer.id.clone().into_bytes();
+                    Some(up(peer.timing))
+                }
+                Incoming::Up => self.single.peer().map(|peer| {
+                    self.told = peer.id.clone().into_bytes();
+                    up(peer.timing)
+                }),
+                Incoming::Message(message) => {
+                    self.told = message;
+                    Some(told_only(deadpeer_event_kind::Message))
+                }
+                Incoming::Bye(bye) => {
+                    self.told = bye.text.as_str().into();
+                    event(&Incoming::Bye(bye))
+                }
+                other => {
+                    self.told.clear();
+                    event(&other)
+                }
+            };
+            if let Some(mut event) = event {
+                (event.data, event.length) = (self.told.as_ptr(), self.told.len());
+                self.fed = true; // perhaps more came behind it
+                return Ok(Some(event));
+            }
+        }
         if let Some(refused) = self.refused {
             return Err(refused.into());
         }
-        let now = now();
-        loop {
-            let told = match self.protocol.handle_input(&self.input[self.taken..], now) {
-                Ok((0, _)) => break,
-                Ok((_, Some(Event::TooSlow(error)))) => Err(Refused::TooSlow(error)),
-                Ok((taken, event)) => Ok((taken, event.map(told))),
-                Err(error) => Err(Refused::Malformed(error)),
-            };
-            match told {
-                Ok((taken, event)) => {
-                    self.taken += taken;
-                    if event.is_some() {
-                        self.fed = true; // perhaps more came behind it
-                        return Ok(event);
-                    }
-                }
-                Err(refused) => return Err(self.refuse(refused, now)),
+        match self.single.poll(now()) {
+            Ok(()) => Ok(None),
+            Err(Failure::Silent { silent: time } | Failure::NoGreeting { within: time }) => {
+                Ok(Some(lost(time)))
+            }
+            Err(failure) => {
+                self.refused = Some(failure);
+                Err(failure.into())
             }
         }
-        let full = self.waiting().len() >= MOST_WAITING;
-        let event = self.protocol.poll(now, if full { &mut self.left_out } else { &mut self.output });
-        self.left_out.clear();
-        Ok(event.map(told))
     }
 
-    /// The peer is told why; what it sends from now on is not looked at.
-    fn refuse(&mut self, refused: Refused, now: Instant) -> Error {
-        let reason = match refused {
-            Refused::Malformed(_) => Reason::Malformed,
-            Refused::TooSlow(_) => Reason::TooSlow,
-        };
-        self.protocol.bye(Bye { reason, back_in: Duration::ZERO }, now, &mut self.output);
-        self.refused = Some(refused);
-        refused.into()
-    }
-
-    pub(super) fn waiting(&self) -> &[u8] {
-        &self.output[self.written..]
+    pub(super) fn waiting(&mut self) -> &[u8] {
+        self.single.output(now())
     }
 
     pub(super) fn written(&mut self, length: usize) -> Result<(), Error> {
@@ -138,39 +121,36 @@ impl Session {
             let text = format_args!("{length} bytes can't have been written: only {waiting} were waiting");
             return Err(Error::invalid(text));
         }
-        self.written += length;
-        // Moved seldom: a peer that takes little at a time must not make this slow.
-        if self.written * 2 >= self.output.len() {
-            self.output.drain(..self.written);
-            self.written = 0;
-        }
+        self.single.wrote(length, now());
         Ok(())
     }
 
     pub(super) fn send(&mut self, message: &[u8]) -> Result<(), Error> {
-        let waiting = self.waiting().len();
+        let waiting = self.single.queued();
         if waiting >= MOST_WAITING {
             return Err(Error::full(format_args!("not sent: {waiting} bytes wait to be written")));
         }
-        self.protocol.send(message, now(), &mut self.output).map_err(|error| match error {
+        self.single.send(message).map_err(|error| match error {
             NotSent::TooLong { .. } => Error::invalid(error),
             _ => Error::protocol(error),
         })
     }
 
     pub(super) fn bye(&mut self, bye: Bye) {
-        self.protocol.bye(bye, now(), &mut self.output);
+        self.single.bye(bye);
+    }
+
+    pub(super) fn history(&self) -> (&History, Instant) {
+        (self.single.history(), now())
     }
 
     pub(super) fn deadline_ms(&self) -> c_int {
         if self.fed {
             return 0;
         }
-        if self.refused.is_some() {
-            return c_int::MAX;
-        }
-        // Rounded up: whoever wakes early finds nothing to do and wakes again.
-        let wait = self.protocol.deadline().since(now()).as_nanos().div_ceil(1_000_000);
+        let now = now();
+        // Rounded up: a caller that wakes early finds nothing to do and wakes again.
+        let wait = self.single.deadline(now).since(now).as_nanos().div_ceil(1_000_000);
         c_int::try_from(wait).unwrap_or(c_int::MAX)
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct End {
 }
 
 pub(super) fn config() -> Config {
-    Config::new(Offer::new(BEAT, BEAT, 3).at_most(PATIENCE))
+    Config::new(Offer::new(BEAT, BEAT, PATIENCE))
 }
 
 /// A peer's program: it closes when its session tells that we are lost. It ends with our session at the latest.
@@ -63,10 +63,11 @@ impl End {
         let addresses = (client.local_addr()?, client.peer_addr()?);
         let mut end = Self { method, client, addresses, session: None, server, peer_session: None };
         if beats {
-            // Both greet, and wait for the other's greeting.
+            // Our end greets first, and waits for the other's greeting.
             let theirs = end.server.as_ref().map(TcpStream::try_clone).transpose()?;
-            let peer = theirs.map(|server| thread::spawn(move || Session::open(server, config(), "peer")));
-            end.session = Some(Session::open(end.client.try_clone()?, config(), "lab")?);
+            let peer =
+                theirs.map(|server| thread::spawn(move || Session::accept(server, &config().id("peer"))));
+            end.session = Some(Session::connect(end.client.try_clone()?, &config().id("lab"))?);
             if let Some(peer) = peer {
                 let peer = peer.join().map_err(|_| io::Error::other("the peer's greeting panicked"))??;
                 if fault.is_noticed_by_the_peer() {

@@ -56,7 +56,7 @@ pub(super) fn be(args: &Peer) -> io::Result<()> {
     writeln!(out, "{}", stream.local_addr()?)?;
     out.flush()?;
     let _session = match args.beat {
-        true => Some(Session::open(stream.try_clone()?, config(), "peer")?),
+        true => Some(Session::accept(stream.try_clone()?, &config().id("peer"))?),
         false => None,
     };
     // Its standard input ends with the lab.

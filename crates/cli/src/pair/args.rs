@@ -34,7 +34,7 @@ pub(crate) struct Serve {
     /// Who this server says it is.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = id)]
     pub id: String,
-    /// Beat no more often than this: clients that may wait longer cost less.
+    /// Send heartbeats no more often than this. A client that needs them more often is refused.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub beat_every: Option<Duration>,
     #[command(flatten)]
@@ -66,15 +66,18 @@ pub(crate) struct LimitArgs {
     /// So many sessions from one address [default: no limit].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_per_address: Option<u32>,
-    /// Hold so many bytes for one session in each direction while the other side takes no more.
-    #[arg(long, value_name = "BYTES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1_024..=65_536))]
+    /// The most bytes to hold for one session in each direction while the other side takes no more.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_048_576, value_parser = clap::value_parser!(u32).range(4_096..=16_777_216))]
     pub max_buffer: u32,
-    /// Hold so many bytes in all.
+    /// The most bytes to hold in all.
     #[arg(long, value_name = "BYTES", default_value_t = 67_108_864, value_parser = clap::value_parser!(u64).range(65_536..))]
     pub max_buffers: u64,
     /// A valid greeting must come within this.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub greeting: Duration,
+    /// Told to stop, let carried connections finish for this time; then reset them.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub stop_within: Duration,
     /// So many event loops [default: one a core].
     #[arg(long, value_name = "N")]
     pub loops: Option<NonZeroUsize>,
@@ -117,15 +120,15 @@ pub(crate) struct Connect {
     /// Print one JSON object a line: `deadpeer help json`.
     #[arg(long)]
     pub json: bool,
-    /// Beat this often, for a server that wants to miss this client sooner than --detect asks.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub beat_every: Option<Duration>,
     /// Give up after so many tries in a row that failed [default: never].
     #[arg(long, value_name = "N", conflicts_with = "listen", value_parser = clap::value_parser!(u32).range(1..))]
     pub tries: Option<u32>,
     /// Listen where others can reach it: what they send there is not encrypted.
     #[arg(long, requires = "listen")]
     pub insecure: bool,
+    /// Told to stop, let carried connections finish for this time; then reset them.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub stop_within: Duration,
     #[command(flatten)]
     pub goals: GoalArgs,
     #[command(flatten)]
@@ -170,11 +173,11 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn id(text: &str) -> Result<String, String> {
-    use deadpeer::protocol::Hello;
+    use deadpeer::session::Config;
     match text.len() {
-        0..=Hello::LONGEST_ID if !text.contains(char::is_control) => Ok(text.to_owned()),
-        0..=Hello::LONGEST_ID => Err("control characters are not allowed".to_owned()),
-        long => Err(format!("it has {long} bytes; {} are allowed", Hello::LONGEST_ID)),
+        0..=Config::LONGEST_ID if !text.contains(char::is_control) => Ok(text.to_owned()),
+        0..=Config::LONGEST_ID => Err("control characters are not allowed".to_owned()),
+        long => Err(format!("it has {long} bytes; {} are allowed", Config::LONGEST_ID)),
     }
 }
 

@@ -22,11 +22,9 @@ pub(crate) fn run(args: &Connect) -> Result<Ended, Box<dyn Error>> {
     let policy = args.goals.goals()?.policy()?;
     let mut config = config(&policy)?;
     config.id.clone_from(&args.id);
-    if let Some(every) = args.beat_every {
-        config.offer.send = config.offer.send.min(every);
-    }
     // A server that does not even greet is as dead as one that falls silent.
-    config.limits.greeting = config.offer.at_most.min(config.limits.greeting);
+    config.limits.greeting = config.offer.patience.min(config.limits.greeting);
+    config.limits.stop_within = args.stop_within;
     let tls = tls(&args.tls, args.server.host())?;
     match args.listen {
         Some(listen) => {
@@ -59,7 +57,7 @@ fn carry(
         .into());
     }
     config.limits.sessions = super::serve::most_sessions(true);
-    let promise = Span(config.offer.at_most).to_string();
+    let promise = Span(config.offer.patience).to_string();
     let mut gateway = GatewayConfig::new(listen, args.server.clone(), config);
     gateway.tls = tls;
     let cancel = signals::cancel()?;

@@ -43,8 +43,8 @@ fn reachable_by_others(address: SocketAddr) -> bool {
     !address.ip().is_loopback()
 }
 
-const RESTARTING: Bye = Bye { reason: Reason::Restarting, back_in: Duration::ZERO };
-const DONE: Bye = Bye { reason: Reason::Done, back_in: Duration::ZERO };
+const RESTARTING: Bye = Bye::new(Reason::Restarting);
+const DONE: Bye = Bye::new(Reason::Done);
 /// How often to look whether we are to stop.
 const NAP: Duration = Duration::from_millis(100);
 /// So many events may wait to be printed.

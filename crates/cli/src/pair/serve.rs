@@ -42,9 +42,8 @@ pub(crate) fn run(args: &Serve) -> Result<Ended, Box<dyn Error>> {
         .into());
     }
     let mut promise = format!(
-        "a silent client is missed after {}, this side beats every {}, {} sessions at most",
-        Span(config.offer.at_most),
-        Span(config.offer.send),
+        "a silent client is missed after {}, {} sessions at most",
+        Span(config.offer.patience),
         config.limits.sessions
     );
     if let Some(place) = &args.forward {
@@ -105,6 +104,7 @@ fn limits(args: &LimitArgs, joined: bool) -> Result<Limits, Box<dyn Error>> {
     limits.buffered_per_session = args.max_buffer as usize;
     limits.buffered = usize::try_from(args.max_buffers).unwrap_or(usize::MAX);
     limits.greeting = args.greeting;
+    limits.stop_within = args.stop_within;
     Ok(limits)
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use deadpeer::session::Happened;
 use deadpeer::{PeerLost, Span};
 use deadpeer_hub::{Ending, Event};
 use indicatif::ProgressBar;
@@ -42,6 +43,17 @@ struct Line {
     interval: Option<Duration>,
     tolerance: Option<Duration>,
     count: Option<u64>,
+    /// The session's last events, the oldest first.
+    events: Option<Box<[Happened]>>,
+}
+
+/// An event of a session, as an object.
+struct Logged<'e>(&'e Happened);
+
+impl Value for Logged<'_> {
+    fn append(&self, out: &mut Vec<u8>) {
+        object!(out, { "what": self.0.what.as_str(), "ago_ms": self.0.ago, "count": self.0.count });
+    }
 }
 
 impl Teller {
@@ -141,6 +153,7 @@ impl Teller {
             "interval_ms": line.interval,
             "tolerance_ms": line.tolerance,
             "count": line.count,
+            "events": line.events.as_ref().map(|events| events.iter().map(Logged).collect::<Vec<_>>()),
         });
         print(&out)
     }
@@ -183,7 +196,7 @@ impl Line {
                 tolerance: Some(timing.tolerance()),
                 ..Self::default()
             },
-            Event::Ended { who, why, up } => Self {
+            Event::Ended { who, why, up, events } => Self {
                 event: match why {
                     Ending::Died(_) => "died",
                     Ending::Left(_) => "left",
@@ -198,6 +211,7 @@ impl Line {
                     Ending::Died(PeerLost { silent, .. }) => *silent,
                     _ => None,
                 },
+                events: Some(events.clone()),
                 ..Self::default()
             },
             Event::Refused { address, why } => Self {
@@ -205,6 +219,23 @@ impl Line {
                 address: Some(*address).filter(|address| address.port() != 0),
                 cause: Some(why.as_str()),
                 text: Some(why.to_string()),
+                ..Self::default()
+            },
+            Event::Unresponsive { who, unanswered } => Self {
+                event: "unresponsive",
+                id: Some(who.id.clone()),
+                address: Some(who.address),
+                text: Some(format!(
+                    "its bytes arrive, and it has not answered a PING for {}",
+                    Span(*unanswered)
+                )),
+                ..Self::default()
+            },
+            Event::Draining { who, back_in } => Self {
+                event: "draining",
+                id: Some(who.id.clone()),
+                address: Some(who.address),
+                text: Some(format!("the peer asks for another session in {}", Span(*back_in))),
                 ..Self::default()
             },
             Event::Waiting { wait } => Self {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use deadpeer::protocol::{Frame, LIMIT};
+use deadpeer_core::session::{Frame, Hello, Offer, data_head};
 use deadpeer_lab::isolated;
 
 use crate::served::Served;
@@ -13,21 +13,20 @@ use crate::swarm::Swarm;
 
 /// Each is sent on a connection of its own.
 fn insults() -> Vec<Vec<u8>> {
-    let mut hello = vec![1, b'D', b'P', 1, 0, 0, 1, 0, 0, 0, 1, 0, 3, 0];
-    let good = hello.clone();
-    let mut huge = hello.clone();
-    huge.extend(Frame::data_head(u32::MAX));
-    let mut half = hello.clone();
-    half.extend(Frame::data_head(LIMIT));
-    half.extend([0; 50]);
-    hello[13] = 255; // an id of 255 bytes
+    let second = Duration::from_secs(1);
+    let mut good = Vec::new();
+    Frame::Hello(Hello { id: "x", ..Hello::new(Offer::new(second, second, 3 * second)) }).encode(&mut good);
+    let mut bad = good.clone();
+    bad[20] = 255; // an id of 255 bytes
+    let huge = [&good[..], &data_head(u16::MAX, false)].concat();
+    let half = [&good[..], &data_head(16_384, true), &[0; 50]].concat();
     vec![
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
         vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3], // TLS
         vec![0xff; 4096],
         vec![1],
         good[..7].to_vec(),
-        hello,
+        bad,
         huge,
         half,
         [&good[..], &good[..]].concat(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use deadpeer::protocol::{Frame, Hello, Offer};
+use deadpeer_core::session::{Frame, Hello, Offer};
 
 /// Clients that beat until they are silenced.
 pub(crate) struct Swarm {
@@ -24,7 +24,7 @@ struct Client {
 impl Swarm {
     /// `count` clients called "client 0" …, that beat four times in `detect`.
     pub(crate) fn new(server: SocketAddr, count: usize, detect: Duration) -> Self {
-        let offer = Offer::new(detect / 4, detect / 4, 3).at_most(detect * 2);
+        let offer = Offer::new(detect / 4, detect / 4, detect * 2);
         let clients: Arc<Mutex<Vec<Client>>> = Arc::default();
         let stop = Arc::new(AtomicBool::new(false));
         let beating = {
@@ -50,7 +50,7 @@ impl Swarm {
         for number in 0..count {
             let mut stream = TcpStream::connect(server).unwrap();
             let mut hello = Vec::new();
-            Frame::Hello(Hello { offer, id: &format!("client {number}") }).encode(&mut hello);
+            Frame::Hello(Hello { id: &format!("client {number}"), ..Hello::new(offer) }).encode(&mut hello);
             stream.write_all(&hello).unwrap();
             clients.lock().unwrap().push(Client { stream, beats: true });
         }

@@ -96,11 +96,6 @@ impl Timing {
         u64::try_from(beats).unwrap_or(u64::MAX).saturating_mul(BEAT)
     }
 
-    /// Nothing is sent, and the peer has this long to say something.
-    pub(crate) const fn greeting(patience: Duration) -> Self {
-        Self { interval: Self::LONGEST, tolerance: patience }
-    }
-
     /// The time from one heartbeat to the next: 0.70 to 0.875 of the interval. The jitter (RFC 5880, 6.8.7) keeps
     /// thousands of sessions from beating in step; the rest is for a process that is late.
     pub fn next(&self, random: &mut Random) -> Duration {

@@ -92,6 +92,10 @@ pub struct Single {
     queued: usize,
     end: bool,
     bye: Option<Bye>,
+    /// What the peer's BYE, DRAIN or RESET said.
+    goodbye: Option<Box<Bye>>,
+    draining: Option<Duration>,
+    reset: Option<Reason>,
     /// Frames that are being written.
     wire: Vec<u8>,
     written: usize,
@@ -261,6 +265,9 @@ impl Single {
             queued: 0,
             end: false,
             bye: None,
+            goodbye: None,
+            draining: None,
+            reset: None,
             wire: Vec::new(),
             written: 0,
             terms,
@@ -375,15 +382,18 @@ impl Single {
             Event::Bye(bye) => {
                 // Answered when everything queued is sent.
                 self.bye.get_or_insert(Bye::new(Reason::Done));
+                self.goodbye = Some(Box::new(bye));
                 Incoming::Bye(bye)
             }
             Event::Drain(back_in) => {
                 // Only the last one counts: a peer can't fill the memory of a program that does not look.
                 self.incoming.retain(|told| !matches!(told, Incoming::Drain(_)));
+                self.draining = Some(back_in);
                 Incoming::Drain(back_in)
             }
             Event::Reset(reason) => {
                 self.forget_queue();
+                self.reset = Some(reason);
                 Incoming::Reset(reason)
             }
         };
@@ -658,6 +668,33 @@ impl Single {
     pub fn handle_pause(&mut self, paused: Duration, now: Instant) {
         live!(self).handle_pause(paused, now);
         self.part_since = self.part_since.after(paused);
+    }
+
+    /// The peer's goodbye, as soon as it has arrived: messages before it may still wait.
+    pub fn goodbye(&self) -> Option<&Bye> {
+        self.goodbye.as_deref()
+    }
+
+    /// After what time the peer asked for another session, if it did.
+    pub const fn draining(&self) -> Option<Duration> {
+        self.draining
+    }
+
+    /// Why the peer reset the session, if it did.
+    pub const fn reset_reason(&self) -> Option<Reason> {
+        self.reset
+    }
+
+    /// Whether [`poll`](Self::poll) would find that the peer has been silent for too long. A caller who can ask the kernel
+    /// when bytes last arrived, also those that a TLS layer has not passed on, asks now, and tells
+    /// [`bytes_arrived`](Self::bytes_arrived).
+    pub fn is_silent(&mut self, now: Instant) -> bool {
+        self.session.is_up() && live!(self).silent(now).is_some()
+    }
+
+    /// For how long the peer may be silent.
+    pub const fn patience(&self) -> Duration {
+        Duration::from_millis(self.times.patience as u64)
     }
 
     /// The session's state.

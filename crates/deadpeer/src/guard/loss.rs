@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use deadpeer_core::Span;
+use deadpeer_core::session::Happened;
 
 /// Why a connection ended, and who noticed.
 ///
@@ -43,6 +44,8 @@ pub struct PeerLost {
     pub unacknowledged: Option<u64>,
     /// The system's error number.
     pub errno: Option<i32>,
+    /// Of a session: its last events, the oldest first, at most 32. Else empty.
+    pub events: Box<[Happened]>,
 }
 
 /// What happened to the peer, as far as it can be told.
@@ -107,8 +110,8 @@ pub enum Mechanism {
 
 impl PeerLost {
     /// A loss of which nothing else is known.
-    pub const fn new(cause: Loss, noticed_by: Mechanism) -> Self {
-        Self { cause, noticed_by, silent: None, unacknowledged: None, errno: None }
+    pub fn new(cause: Loss, noticed_by: Mechanism) -> Self {
+        Self { cause, noticed_by, silent: None, unacknowledged: None, errno: None, events: Box::default() }
     }
 
     /// Finds the loss in an error, however deep.

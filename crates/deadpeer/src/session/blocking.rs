@@ -1,47 +1,46 @@
 //! Sessions for programs without a runtime: a thread each.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpeer_core::Timing;
-use deadpeer_core::protocol::{Bye, Config, Reason};
+use deadpeer_core::session::{Bye, Happened, Incoming, Peer, Role};
 use deadpeer_os::AsSock;
-use deadpeer_os::current::stream::set_nonblocking;
+use deadpeer_os::current::stream::{prepare_session, set_nonblocking};
 use deadpeer_os::current::wait::{Waker, wait};
 
 use super::blocking_stream::SessionStream;
-use super::clock;
-use super::engine::{Engine, Failure, Peer, READ, Told, closed};
+use super::state::{State, closed};
+use super::{Config, clock};
+use crate::guard::PeerLost;
 
-/// So many messages wait for the program.
-const QUEUE: usize = 16;
-/// A goodbye gets this long to be written and answered.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// What one read takes.
+const READ: usize = 16 * 1024;
 
 /// One side of a session whose stream belongs to a thread of its own, so that it beats while nobody sends or
-/// receives. It can be shared between threads. Dropping it says goodbye.
+/// receives. It can be shared between threads, or [split](Session::split). Dropping it says goodbye.
 ///
 /// ```
 /// use std::net::{TcpListener, TcpStream};
 /// use std::thread;
 /// use std::time::Duration;
 /// use deadpeer::Policy;
-/// use deadpeer::session::{Config, Offer, Session};
+/// use deadpeer::session::{Config, Session};
 ///
 /// let policy = Policy::detect(Duration::from_secs(9)).survive(Duration::from_secs(2)).build()?;
-/// let config = Config::new(Offer::keeping(&policy)?);
+/// let config = Config::keeping(&policy)?;
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
 /// let address = listener.local_addr()?;
+/// let there = config.clone().id("server");
 /// let server = thread::spawn(move || {
-///     let session = Session::open(listener.accept()?.0, config, "server")?;
+///     let session = Session::accept(listener.accept()?.0, &there)?;
 ///     let asked = session.recv()?.unwrap_or_default();
 ///     session.send(&[&b"you said "[..], &asked].concat())
 /// });
 ///
-/// let session = Session::open(TcpStream::connect(address)?, config, "client")?;
+/// let session = Session::connect(TcpStream::connect(address)?, &config.id("client"))?;
 /// session.send(b"hello")?;
 /// assert_eq!(session.recv()?.as_deref(), Some(&b"you said hello"[..]));
 /// assert_eq!(session.recv()?, None); // the server said goodbye
@@ -50,8 +49,27 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Debug)]
 pub struct Session {
+    sender: Sender,
+    receiver: Receiver,
+}
+
+/// The sending half of a session. Clones send over the same session; when the last of them is dropped, this side has
+/// ended its messages.
+#[derive(Debug)]
+pub struct Sender {
+    handle: Handle,
+}
+
+/// The receiving half of a session.
+#[derive(Debug)]
+pub struct Receiver {
+    handle: Handle,
+}
+
+#[derive(Clone, Debug)]
+struct Handle {
     shared: Arc<Shared>,
-    peer: Peer,
+    peer: Arc<Peer>,
 }
 
 #[derive(Debug)]
@@ -63,235 +81,429 @@ struct Shared {
     wake: Waker,
 }
 
-#[derive(Debug)]
-struct State {
-    engine: Engine,
-    inbox: VecDeque<Vec<u8>>,
-    /// The peer sends no more messages.
-    ended: bool,
-    goodbye: Option<Bye>,
-    over: Option<Option<Failure>>,
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Makes the thread look again.
-    fn wake(&self) {
-        self.wake.wake();
-    }
 }
 
 impl Session {
-    /// Greets the peer over `stream`, which becomes non-blocking. Both sides open.
+    /// Greets over a stream that this side opened. It becomes non-blocking; on Linux its kernel keeps at most 16 KiB unsent, so
+    /// that heartbeats don't wait behind megabytes (TCP_NOTSENT_LOWAT), and sends small frames at once (TCP_NODELAY).
     ///
     /// # Errors
     /// Of the stream; `InvalidData` for a peer that speaks another protocol; `TimedOut` for one that does not
-    /// greet in time, or whose heartbeats are too slow for the offer.
-    pub fn open<S>(mut stream: S, config: Config, id: &str) -> io::Result<Self>
+    /// greet in time, or whose heartbeats are too slow; `PermissionDenied` for one that refuses this side.
+    pub fn connect<S>(stream: S, config: &Config) -> io::Result<Self>
+    where
+        S: Read + Write + AsSock + Send + 'static,
+    {
+        Self::open(stream, Role::Connector, config, |_| Ok(()))
+    }
+
+    /// Greets over a stream that this side accepted, and admits every peer that speaks the protocol.
+    ///
+    /// It waits for the peer's greeting: call it in a thread of its own, or a mute client keeps all others waiting.
+    /// `examples/chat_server.rs` shows that.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn accept<S>(stream: S, config: &Config) -> io::Result<Self>
+    where
+        S: Read + Write + AsSock + Send + 'static,
+    {
+        Self::accept_if(stream, config, |_| Ok(()))
+    }
+
+    /// As [`accept`](Self::accept), where `admit` decides by the peer's name and token. The goodbye with which it refuses
+    /// reaches the peer.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); `PermissionDenied` if `admit` refused.
+    ///
+    /// ```
+    /// # use std::net::{TcpListener, TcpStream};
+    /// # use std::time::Duration;
+    /// # use deadpeer::Policy;
+    /// use deadpeer::session::{Bye, Config, Reason, Session};
+    /// # let policy = Policy::detect(Duration::from_secs(9)).survive(Duration::from_secs(2)).build()?;
+    /// # let config = Config::keeping(&policy)?;
+    /// # let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// # let stranger = TcpStream::connect(listener.local_addr()?)?;
+    /// # let theirs = config.clone().token("a guess");
+    /// # let stranger = std::thread::spawn(move || Session::connect(stranger, &theirs));
+    ///
+    /// let (stream, _) = listener.accept()?;
+    /// let refused = Session::accept_if(stream, &config, |peer| match &peer.token[..] {
+    ///     b"correct horse" => Ok(()),
+    ///     _ => Err(Bye::new(Reason::Unauthorised).text("unknown token")),
+    /// });
+    /// assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    /// # let error = stranger.join().unwrap().unwrap_err();
+    /// # assert!(error.to_string().contains("not authorised: unknown token"), "{error}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn accept_if<S>(
+        stream: S,
+        config: &Config,
+        admit: impl FnOnce(&Peer) -> Result<(), Bye>,
+    ) -> io::Result<Self>
+    where
+        S: Read + Write + AsSock + Send + 'static,
+    {
+        Self::open(stream, Role::Acceptor, config, admit)
+    }
+
+    fn open<S>(
+        mut stream: S,
+        role: Role,
+        config: &Config,
+        admit: impl FnOnce(&Peer) -> Result<(), Bye>,
+    ) -> io::Result<Self>
     where
         S: Read + Write + AsSock + Send + 'static,
     {
         set_nonblocking(stream.as_sock())?;
-        let mut engine = Engine::new(config, id);
-        let greeted = greet(&mut stream, &mut engine);
-        if greeted.is_err() {
-            let _ = write_out(&mut stream, &mut engine);
-        }
-        greeted?;
-        let Some(peer) = engine.peer.clone() else { return Err(closed()) };
-        let state = State { engine, inbox: VecDeque::new(), ended: false, goodbye: None, over: None };
-        let wake = Waker::new()?;
-        let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new(), wake });
+        prepare_session(stream.as_sock());
+        let mut state = State::new(role, config);
+        greet(&mut stream, &mut state, admit)?;
+        let peer = Arc::new(state.peer()?);
+        let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new(), wake: Waker::new()? });
         let driver = Arc::clone(&shared);
         thread::Builder::new().name("deadpeer-session".into()).spawn(move || drive(stream, &driver))?;
-        Ok(Self { shared, peer })
+        let handle = Handle { shared, peer };
+        Ok(Self { sender: Sender { handle: handle.clone() }, receiver: Receiver { handle } })
     }
 
-    /// Sends a message; waits while the peer takes no more.
+    /// The two halves, for two threads.
+    pub fn split(self) -> (Sender, Receiver) {
+        (self.sender, self.receiver)
+    }
+
+    /// Queues a message; waits while the peer takes no more. `Ok` means queued: the peer may still die before it has it.
     ///
     /// # Errors
-    /// As the session ended; `InvalidInput` for a message longer than the limit.
+    /// As the session ended; `InvalidInput` for a message longer than the peer accepts.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        self.put(message, self.wait(|state| state.engine.has_room()))
+        self.sender.send(message)
     }
 
-    /// Sends a message if there is room for it within `patience`.
+    /// Queues a message if there is room for it within `patience`.
     ///
     /// # Errors
-    /// As [`Session::send`]; `WouldBlock` when there was no room in time, and nothing was sent.
+    /// As [`send`](Self::send); `WouldBlock` if there was no room in time, and nothing was queued.
     pub fn send_within(&self, message: &[u8], patience: Duration) -> io::Result<()> {
-        let no_room = |state: &mut State| state.over.is_none() && !state.engine.has_room();
-        let waited = self.shared.news.wait_timeout_while(self.shared.lock(), patience, no_room);
-        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        match timeout.timed_out() {
-            true => Err(io::ErrorKind::WouldBlock.into()),
-            false => self.put(message, state),
-        }
-    }
-
-    fn put(&self, message: &[u8], mut state: MutexGuard<'_, State>) -> io::Result<()> {
-        if let Some(over) = &state.over {
-            return Err(over.as_ref().map_or_else(closed, Failure::to_error));
-        }
-        let sent = state.engine.send(message);
-        drop(state);
-        self.shared.wake();
-        sent.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+        self.sender.send_within(message, patience)
     }
 
     /// Receives a message; `None` when the peer has ended or left.
     ///
     /// # Errors
-    /// As the session ended: a [`PeerLost`](crate::PeerLost) where the peer was lost.
+    /// As the session ended: a [`PeerLost`] if the peer was lost. What arrived before is received before.
     pub fn recv(&self) -> io::Result<Option<Vec<u8>>> {
-        self.take(self.wait(|state| state.ended || !state.inbox.is_empty()))
+        self.receiver.recv()
     }
 
     /// Receives a message within `patience`.
     ///
     /// # Errors
-    /// As [`Session::recv`]; `WouldBlock` when none came in time, and the session goes on.
+    /// As [`recv`](Self::recv); `WouldBlock` if none came in time, and the session goes on.
     pub fn recv_within(&self, patience: Duration) -> io::Result<Option<Vec<u8>>> {
-        let nothing = |state: &mut State| state.over.is_none() && !state.ended && state.inbox.is_empty();
-        let (state, timeout) = self
-            .shared
-            .news
-            .wait_timeout_while(self.shared.lock(), patience, nothing)
-            .unwrap_or_else(PoisonError::into_inner);
-        match timeout.timed_out() {
-            true => Err(io::ErrorKind::WouldBlock.into()),
-            false => self.take(state),
-        }
-    }
-
-    fn take(&self, mut state: MutexGuard<'_, State>) -> io::Result<Option<Vec<u8>>> {
-        let message = state.inbox.pop_front();
-        if message.is_some() {
-            drop(state);
-            self.shared.wake(); // there is room
-            return Ok(message);
-        }
-        match &state.over {
-            Some(Some(failure)) => Err(failure.to_error()),
-            _ => Ok(None),
-        }
+        self.receiver.recv_within(patience)
     }
 
     /// Says that no more messages come from here. The session goes on, and the peer's messages arrive.
     pub fn end(&self) {
-        self.shared.lock().engine.end();
-        self.shared.wake();
+        self.sender.end();
     }
 
-    /// Says goodbye with a reason and the time after which the peer may come back, and waits until that is
-    /// written.
-    pub fn close(self, reason: Reason, back_in: Duration) {
-        self.shared.lock().engine.bye(reason, back_in);
-        self.shared.wake();
-        drop(self.wait(|_| false));
+    /// Says goodbye, and waits until the peer has received everything and answered, or is lost.
+    pub fn close(self, bye: Bye) {
+        let handle = &self.sender.handle;
+        handle.shared.lock().bye(bye);
+        handle.shared.wake.wake();
+        let mut state = handle.shared.lock();
+        while state.over.is_none() {
+            // Nobody takes messages any more.
+            while state.receive().is_some_and(|received| matches!(received, Ok(Some(_)))) {}
+            handle.shared.wake.wake();
+            state = handle.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
-    /// Waits up to `patience` for the end of the session. `Some(None)` is a goodbye, `Some(Some(_))` tells
-    /// what else ended it.
+    /// Asks the peer to open another session after `back_in`; this one goes on.
+    pub fn drain(&self, back_in: Duration) {
+        let handle = &self.sender.handle;
+        handle.shared.lock().single.drain(back_in, clock::now());
+        handle.shared.wake.wake();
+    }
+
+    /// Waits for the end of the session within `patience`: `Some` with the error that ended it, or with none after a
+    /// goodbye.
     pub fn over_within(&self, patience: Duration) -> Option<Option<io::Error>> {
-        let goes_on = |state: &mut State| state.over.is_none();
-        let waited = self.shared.news.wait_timeout_while(self.shared.lock(), patience, goes_on);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.over.as_ref().map(|over| over.as_ref().map(Failure::to_error))
+        self.sender.over_within(patience)
     }
 
     /// The last round-trip time that was measured, application to application.
     pub fn rtt(&self) -> Option<Duration> {
-        self.shared.lock().engine.rtt
+        self.sender.handle.shared.lock().single.session().rtt()
     }
 
-    /// The peer's goodbye, once it has come.
+    /// The peer's goodbye, once it has arrived.
     pub fn goodbye(&self) -> Option<Bye> {
-        self.shared.lock().goodbye
+        self.sender.handle.goodbye()
+    }
+
+    /// After what time the peer asked for another session, if it did.
+    pub fn draining(&self) -> Option<Duration> {
+        self.sender.handle.shared.lock().single.draining()
+    }
+
+    /// Whether the peer has not answered a PING for its patience although its bytes arrive: it may hang while its kernel
+    /// sends what it had written, or a proxy stands between.
+    pub fn is_unresponsive(&self) -> bool {
+        self.sender.handle.shared.lock().single.session().is_unresponsive()
+    }
+
+    /// The last events, the oldest first; at most 32.
+    pub fn events(&self) -> Vec<Happened> {
+        self.sender.handle.shared.lock().events()
+    }
+
+    /// The peer, as it greeted.
+    pub fn peer(&self) -> &Peer {
+        &self.sender.handle.peer
     }
 
     /// Who the peer says it is; may be empty.
     pub fn peer_id(&self) -> &str {
-        &self.peer.id
+        &self.sender.handle.peer.id
     }
 
     /// What was agreed.
-    pub const fn timing(&self) -> Timing {
-        self.peer.timing
+    pub fn timing(&self) -> Timing {
+        self.sender.handle.peer.timing
     }
 
-    /// The same session as a stream of bytes, for what wants `Read` and `Write`.
+    /// The same session as a stream of bytes, for code that wants `Read` and `Write`.
     pub const fn into_stream(self) -> SessionStream {
         SessionStream::new(self)
     }
 
-    pub(super) const fn limit(&self) -> usize {
-        self.peer.limit as usize
+    pub(super) fn max_message(&self) -> usize {
+        self.peer().max_message as usize
     }
 
-    pub(super) fn ended(&self) -> Ended {
-        Ended(Arc::clone(&self.shared))
+    pub(super) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.sender.handle.shared))
+    }
+}
+
+impl Sender {
+    /// As [`Session::send`].
+    ///
+    /// # Errors
+    /// As [`Session::send`].
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        self.handle.shared.lock().may_send(message.len())?;
+        let state = self.handle.wait(State::has_room);
+        self.put(message, state)
     }
 
-    /// Waits for `ready`, or for the end of the session.
+    /// As [`Session::send_within`].
+    ///
+    /// # Errors
+    /// As [`Session::send_within`].
+    pub fn send_within(&self, message: &[u8], patience: Duration) -> io::Result<()> {
+        self.handle.shared.lock().may_send(message.len())?;
+        match self.handle.wait_within(patience, |state| state.has_room().then_some(())) {
+            (state, Some(())) => self.put(message, state),
+            (_, None) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn put(&self, message: &[u8], mut state: MutexGuard<'_, State>) -> io::Result<()> {
+        state.send(message)?;
+        drop(state);
+        self.handle.shared.wake.wake();
+        Ok(())
+    }
+
+    /// As [`Session::end`].
+    pub fn end(&self) {
+        self.handle.shared.lock().single.end();
+        self.handle.shared.wake.wake();
+    }
+
+    /// Waits until everything that was queued is written to the stream, within `patience`. Says whether it is.
+    ///
+    /// # Errors
+    /// As the session ended.
+    pub fn flush_within(&self, patience: Duration) -> io::Result<bool> {
+        let (state, flushed) = self.handle.wait_within(patience, |state| state.is_flushed().then_some(()));
+        match state.error() {
+            Some(error) => Err(error),
+            None => Ok(flushed.is_some()),
+        }
+    }
+
+    /// As [`Session::over_within`].
+    pub fn over_within(&self, patience: Duration) -> Option<Option<io::Error>> {
+        let (state, over) = self.handle.wait_within(patience, |state| state.over.is_some().then_some(()));
+        over.map(|()| state.error())
+    }
+}
+
+impl Clone for Sender {
+    fn clone(&self) -> Self {
+        self.handle.shared.lock().senders += 1;
+        Self { handle: self.handle.clone() }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.handle.shared.lock().drop_sender();
+        self.handle.shared.wake.wake();
+    }
+}
+
+impl Receiver {
+    /// As [`Session::recv`].
+    ///
+    /// # Errors
+    /// As [`Session::recv`].
+    pub fn recv(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut state = self.handle.shared.lock();
+        loop {
+            if let Some(received) = state.receive() {
+                drop(state);
+                // The peer gets credit for what was taken.
+                self.handle.shared.wake.wake();
+                return received;
+            }
+            state = self.handle.shared.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// As [`Session::recv_within`].
+    ///
+    /// # Errors
+    /// As [`Session::recv_within`].
+    pub fn recv_within(&self, patience: Duration) -> io::Result<Option<Vec<u8>>> {
+        let (state, received) = self.handle.wait_within(patience, State::receive);
+        drop(state);
+        self.handle.shared.wake.wake();
+        received.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    /// As [`Session::goodbye`].
+    pub fn goodbye(&self) -> Option<Bye> {
+        self.handle.goodbye()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.handle.shared.lock().drop_receiver();
+        self.handle.shared.wake.wake();
+    }
+}
+
+impl Handle {
+    /// Waits for `ready`.
     fn wait(&self, ready: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let not_yet = |state: &mut State| state.over.is_none() && !ready(state);
+        let not_yet = |state: &mut State| !ready(state);
         self.shared.news.wait_while(self.shared.lock(), not_yet).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `ready` finds something, for `patience` at most.
+    fn wait_within<R>(
+        &self,
+        patience: Duration,
+        mut ready: impl FnMut(&mut State) -> Option<R>,
+    ) -> (MutexGuard<'_, State>, Option<R>) {
+        let mut found = None;
+        let not_yet = |state: &mut State| {
+            found = ready(state);
+            found.is_none()
+        };
+        let waited = self.shared.news.wait_timeout_while(self.shared.lock(), patience, not_yet);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (state, found)
+    }
+
+    fn goodbye(&self) -> Option<Bye> {
+        self.shared.lock().single.goodbye().copied()
     }
 }
 
 /// What remains of a session for its connector.
 #[derive(Debug)]
-pub(super) struct Ended(Arc<Shared>);
+pub(super) struct Watch(Arc<Shared>);
 
-impl Ended {
+impl Watch {
     /// Why it ended, as far as that is known.
-    pub(super) fn tell(self) -> (Option<io::Error>, Option<Bye>) {
+    pub(super) fn tell(&self) -> (Option<io::Error>, Option<Bye>) {
         let state = self.0.lock();
-        (state.over.as_ref().and_then(|over| over.as_ref().map(Failure::to_error)), state.goodbye)
+        (state.error(), state.single.goodbye().copied())
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        if state.engine.is_up() {
-            state.engine.bye(Reason::Done, Duration::ZERO);
-        }
-        state.ended = true;
-        drop(state);
-        self.shared.wake();
-    }
-}
-
-fn greet(stream: &mut (impl Read + Write + AsSock), engine: &mut Engine) -> io::Result<()> {
+fn greet(
+    stream: &mut (impl Read + Write + AsSock),
+    state: &mut State,
+    admit: impl FnOnce(&Peer) -> Result<(), Bye>,
+) -> io::Result<()> {
+    let mut admit = Some(admit);
     let mut buffer = [0; 512];
-    while engine.peer.is_none() {
-        write_out(stream, engine)?;
-        let writing = !engine.unwritten().is_empty();
-        wait(stream.as_sock(), true, writing, None, clock::until(engine.deadline()))?;
-        match read(stream, &mut buffer)? {
-            Some(0) => return Err(closed()),
-            Some(length) => {
-                engine.arrived(&buffer[..length]);
-                engine.greeted()?;
-            }
-            None => engine.tick()?,
+    loop {
+        let writing = write_out(stream, state)?;
+        wait(stream.as_sock(), true, writing, None, clock::until(state.deadline()))?;
+        let greeted = match read(stream, &mut buffer)? {
+            Some(0) => Err(closed()),
+            Some(length) => state.arrived(&buffer[..length]),
+            None => state.tick(None),
+        };
+        if let Err(error) = greeted {
+            // The goodbye, if there is one.
+            let _ = write_out(stream, state);
+            return Err(error);
+        }
+        match state.single.next() {
+            Some(Incoming::Up) => return Ok(()),
+            Some(Incoming::Greeted(peer)) => match admit.take().map_or(Ok(()), |admit| admit(&peer)) {
+                Ok(()) => {
+                    let admitted = state.single.admit(clock::now());
+                    admitted.map_err(|failure| io::Error::new(io::ErrorKind::TimedOut, failure))?;
+                    // The HELLO is under way before the program can do anything else.
+                    return write_out(stream, state).map(drop);
+                }
+                Err(bye) => {
+                    state.single.bye(bye);
+                    write_out(stream, state)?;
+                    let text = format!("{:?} was refused: {bye}", peer.id);
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+                }
+            },
+            Some(Incoming::Bye(bye)) => return Err(refused(&bye)),
+            _ => {}
         }
     }
-    Ok(())
+}
+
+/// The acceptor said BYE instead of a HELLO.
+pub(super) fn refused(bye: &Bye) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, format!("the peer refused this side: {bye}"))
 }
 
 /// The thread.
 fn drive(mut stream: impl Read + Write + AsSock, shared: &Shared) {
     let ended = turn(&mut stream, shared);
-    // What is left is a goodbye at most.
     let mut state = shared.lock();
-    let _ = write_out(&mut stream, &mut state.engine);
-    state.over = Some(ended.err().map(|error| Failure::of(&error)));
+    // A goodbye, if one is left. A peer that takes nothing does not get it.
+    let _ = write_out(&mut stream, &mut state);
+    state.finish(ended);
     drop(state);
     // The peer sees the end before the program hears of it.
     drop(stream);
@@ -300,80 +512,85 @@ fn drive(mut stream: impl Read + Write + AsSock, shared: &Shared) {
 
 fn turn(stream: &mut (impl Read + Write + AsSock), shared: &Shared) -> io::Result<()> {
     let mut buffer = vec![0; READ];
-    let mut leave_by = None;
+    // A write failed: what has arrived is delivered, and then this is told.
+    let mut failed = None;
     loop {
         let mut state = shared.lock();
-        deliver(&mut state)?;
-        let leaving = !state.engine.is_up();
-        let ticked = state.engine.tick();
-        if leaving {
-            // After a goodbye nobody is waited for long, and nobody is missed.
-            let by = *leave_by.get_or_insert_with(|| Instant::now() + FAREWELL);
-            if ticked.is_err() || state.engine.is_over() || Instant::now() >= by {
-                return Ok(());
+        state.tick(Some(stream.as_sock()))?;
+        let mut writing = false;
+        if failed.is_none() {
+            match write_out(stream, &mut state) {
+                Ok(pending) => writing = pending,
+                Err(error) => failed = Some(error),
             }
         }
-        ticked?;
-        write_out(stream, &mut state.engine)?;
-        let full = state.inbox.len() >= QUEUE && !state.ended;
-        state.engine.set_full(full);
-        let writing = !state.engine.unwritten().is_empty();
-        let farewell = leave_by.map(|by| by.saturating_duration_since(Instant::now()));
-        let patience = [clock::until(state.engine.deadline()), farewell].into_iter().flatten().min();
+        if failed.is_none() && !writing && state.is_over()? {
+            return Ok(());
+        }
+        let patience = clock::until(state.deadline());
         drop(state);
         shared.news.notify_all();
 
-        let seen = wait(stream.as_sock(), !full, writing, Some(&shared.wake), patience)?;
-        let readable = !full && seen;
-        if readable && let Some(length) = read(stream, &mut buffer)? {
-            let mut state = shared.lock();
-            match length {
-                0 if state.engine.is_up() => return Err(closed()),
-                0 => return Ok(()),
-                _ => state.engine.arrived(&buffer[..length]),
+        let patience = if failed.is_some() { Some(Duration::ZERO) } else { patience };
+        let readable = wait(stream.as_sock(), true, writing, Some(&shared.wake), patience)?;
+        if !readable && failed.is_none() {
+            continue;
+        }
+        // All of it: a stream above the socket may hold more than the socket shows.
+        loop {
+            match read(stream, &mut buffer) {
+                Ok(Some(0)) => {
+                    let failed = failed.take().map(|error| PeerLost::explain(&stream.as_sock(), error));
+                    return failed.map_or_else(|| shared.lock().ended(), Err);
+                }
+                Ok(Some(length)) => shared.lock().arrived(&buffer[..length])?,
+                Ok(None) => break,
+                Err(error) => {
+                    let error = failed.take().unwrap_or(error);
+                    return Err(PeerLost::explain(&stream.as_sock(), error));
+                }
             }
         }
-    }
-}
-
-/// Hands the program what has arrived, as far as it takes it.
-fn deliver(state: &mut State) -> io::Result<()> {
-    while state.inbox.len() < QUEUE || state.ended {
-        match state.engine.next()? {
-            Some(Told::Message(_)) if state.ended => {} // the program has dropped its session
-            Some(Told::Message(message)) => state.inbox.push_back(message),
-            Some(Told::End) => state.ended = true,
-            Some(Told::Bye(bye)) => {
-                state.goodbye = Some(bye);
-                state.ended = true;
-                state.engine.bye(Reason::Done, Duration::ZERO);
-            }
-            None => break,
+        if let Some(error) = failed.take() {
+            return Err(PeerLost::explain(&stream.as_sock(), error));
         }
     }
-    Ok(())
 }
 
 /// Reads what there is; `None` for nothing now.
 fn read(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    match stream.read(buffer) {
-        Ok(length) => Ok(Some(length)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-            Ok(None)
+    loop {
+        match stream.read(buffer) {
+            Ok(length) => return Ok(Some(length)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
 }
 
-/// Writes as much as the stream takes now.
-fn write_out(stream: &mut impl Write, engine: &mut Engine) -> io::Result<()> {
-    while !engine.unwritten().is_empty() {
-        match stream.write(engine.unwritten()) {
-            Ok(written) => engine.wrote(written),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+/// Writes and flushes as much as the stream takes now. Says whether something is left: here, or in the stream's own
+/// buffers.
+fn write_out(stream: &mut impl Write, state: &mut State) -> io::Result<bool> {
+    loop {
+        let now = clock::now();
+        let output = state.single.output(now);
+        if output.is_empty() {
+            break;
+        }
+        match stream.write(output) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => state.single.wrote(written, now),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    match stream.flush() {
+        Ok(()) => Ok(false),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -45,7 +45,7 @@ impl Read for SessionStream {
 
 impl Write for SessionStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = bytes.len().min(self.session.limit());
+        let length = bytes.len().min(self.session.max_message());
         if length > 0 {
             self.session.send(&bytes[..length])?;
         }

@@ -6,12 +6,12 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::Duration;
 
-use deadpeer_core::protocol::Bye;
+use deadpeer_core::session::Bye;
 use deadpeer_core::{Policy, Reconnect, Return, TimingError};
 
-use super::blocking::Ended;
-use super::{Config, Offer, Session, clock};
-use crate::guard::{Guarded, guard_if_possible};
+use super::blocking::Watch;
+use super::{Config, Session, clock};
+use crate::guard::guard_if_possible;
 
 /// What a [`Connector`] is doing.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub enum Transition<'t> {
     /// A session is up.
     Up(SocketAddr),
     /// The session is over: an error, which may carry a [`PeerLost`](crate::PeerLost), or the peer's goodbye,
-    /// or neither where its program dropped it.
+    /// or neither if its program dropped it.
     Lost(Option<&'t io::Error>, Option<Bye>),
     /// It waits before it tries again.
     Waiting(Duration),
@@ -37,7 +37,7 @@ impl fmt::Display for Transition<'_> {
             Self::Failed(address, error) => write!(f, "{address}: {error}"),
             Self::Up(address) => write!(f, "connected to {address}"),
             Self::Lost(Some(error), _) => write!(f, "lost: {error}"),
-            Self::Lost(None, Some(bye)) => write!(f, "the server said goodbye: {}", bye.reason),
+            Self::Lost(None, Some(bye)) => write!(f, "the server said goodbye: {bye}"),
             Self::Lost(None, None) => f.write_str("disconnected"),
             Self::Waiting(wait) => write!(f, "trying again in {:.1} s", wait.as_secs_f64()),
         }
@@ -47,11 +47,10 @@ impl fmt::Display for Transition<'_> {
 /// What blocking and tokio connectors have in common: where to go, and when.
 pub(super) struct Attempts {
     places: Vec<String>,
-    /// The place to begin with: another one after each round and each loss.
-    next: usize,
     pub(super) policy: Policy,
     pub(super) config: Config,
-    pub(super) id: String,
+    /// Makes the token of each session.
+    authenticate: Option<Authenticate>,
     reconnect: Reconnect,
     how: Return,
     /// How long to wait before the next round.
@@ -60,6 +59,7 @@ pub(super) struct Attempts {
 }
 
 type Tell = Box<dyn FnMut(&Transition<'_>) + Send>;
+type Authenticate = Box<dyn FnMut() -> io::Result<Vec<u8>> + Send>;
 
 impl Attempts {
     pub(super) fn new<P: Into<String>>(
@@ -69,10 +69,9 @@ impl Attempts {
         let how = Return::default();
         Ok(Self {
             places: places.into_iter().map(Into::into).collect(),
-            next: 0,
             policy: policy.clone(),
-            config: Config::new(Offer::keeping(policy)?),
-            id: String::new(),
+            config: Config::keeping(policy)?,
+            authenticate: None,
             reconnect: Reconnect::new(how, clock::seed()),
             how,
             wait: Duration::ZERO,
@@ -85,6 +84,22 @@ impl Attempts {
         self.reconnect = Reconnect::new(how, clock::seed());
     }
 
+    pub(super) fn authenticating(&mut self, token: impl FnMut() -> io::Result<Vec<u8>> + Send + 'static) {
+        self.authenticate = Some(Box::new(token));
+    }
+
+    /// The config of the next session.
+    ///
+    /// # Errors
+    /// Of the hook that makes the token.
+    pub(super) fn next_config(&mut self) -> io::Result<Config> {
+        let mut config = self.config.clone();
+        if let Some(authenticate) = &mut self.authenticate {
+            config.token = authenticate()?;
+        }
+        Ok(config)
+    }
+
     pub(super) fn on(&mut self, tell: impl FnMut(&Transition<'_>) + Send + 'static) {
         self.tell = Some(Box::new(tell));
     }
@@ -95,12 +110,14 @@ impl Attempts {
         }
     }
 
-    /// The places of one round, beginning with another one each time.
-    pub(super) fn round(&mut self) -> Vec<String> {
-        let places = &self.places;
-        let start = self.next;
-        self.next = (start + 1) % places.len().max(1);
-        (0..places.len()).map(|n| places[(start + n) % places.len()].clone()).collect()
+    /// The places of one round, with their numbers: first the one that worked last.
+    pub(super) fn round(&self) -> Vec<(usize, String)> {
+        self.reconnect.round(self.places.len()).map(|at| (at, self.places[at].clone())).collect()
+    }
+
+    /// How long one address may take to be connected and to greet.
+    pub(super) fn patience(&self) -> Duration {
+        self.reconnect.place_patience(self.policy.detection_time())
     }
 
     /// How long to wait before this round, if at all.
@@ -113,12 +130,12 @@ impl Attempts {
         Some(wait)
     }
 
-    pub(super) fn up(&mut self, address: SocketAddr) {
-        self.reconnect.handle_up(0, clock::now());
+    pub(super) fn up(&mut self, place: usize, address: SocketAddr) {
+        self.reconnect.handle_up(place, clock::now());
         self.tell(&Transition::Up(address));
     }
 
-    /// The session is over. What the peer's goodbye asks for is kept.
+    /// The session is over. What the peer's goodbye asks for is kept, up to [`Return::longest_asked`].
     ///
     /// # Errors
     /// The error that ended it, or one that says so, when the limit of tries is reached.
@@ -154,32 +171,33 @@ impl fmt::Debug for Attempts {
     }
 }
 
-/// Both connectors: they differ in how they wait, and in what is left of a session.
+/// Both connectors: they differ in how they wait, in how they open a session, and in what is left of it.
 macro_rules! connector {
-    ($(#[$doc:meta])* $last:ty) => {
+    ($(#[$doc:meta])* $last:ty, $open:ty) => {
         $(#[$doc])*
-        #[derive(Debug)]
         pub struct Connector {
             attempts: $crate::session::connector::Attempts,
             /// The session before.
             last: Option<$last>,
+            open: $open,
         }
 
         impl Connector {
             /// For `places` ("host:port"; names are looked up again each time), with sessions that keep `policy`.
             ///
             /// # Errors
-            /// [`TimingError`](crate::TimingError) where no heartbeat keeps the policy.
+            /// [`TimingError`](crate::TimingError) if no heartbeat keeps the policy.
             pub fn new<P: Into<String>>(
                 places: impl IntoIterator<Item = P>,
                 policy: &$crate::Policy,
             ) -> Result<Self, $crate::TimingError> {
-                Ok(Self { attempts: $crate::session::connector::Attempts::new(places, policy)?, last: None })
+                let attempts = $crate::session::connector::Attempts::new(places, policy)?;
+                Ok(Self { attempts, last: None, open: Self::plain() })
             }
 
             /// Who this client says it is.
             pub fn id(mut self, id: impl Into<String>) -> Self {
-                self.attempts.id = id.into();
+                self.attempts.config.id = id.into();
                 self
             }
 
@@ -195,10 +213,26 @@ macro_rules! connector {
                 self
             }
 
+            /// Makes the token that proves to each server who this client is. Over encrypted streams only: see
+            /// [`secured`](Self::secured).
+            pub fn authenticating(
+                mut self,
+                token: impl FnMut() -> std::io::Result<Vec<u8>> + Send + 'static,
+            ) -> Self {
+                self.attempts.authenticating(token);
+                self
+            }
+
             /// Is told of every transition.
             pub fn on(mut self, tell: impl FnMut(&$crate::session::Transition<'_>) + Send + 'static) -> Self {
                 self.attempts.on(tell);
                 self
+            }
+        }
+
+        impl std::fmt::Debug for Connector {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct("Connector").field("attempts", &self.attempts).finish_non_exhaustive()
             }
         }
     };
@@ -206,9 +240,13 @@ macro_rules! connector {
 #[cfg(feature = "tokio")]
 pub(super) use connector;
 
+/// Opens a session over a TCP connection to a place.
+type Open = Box<dyn FnMut(TcpStream, &str, &Policy, &Config) -> io::Result<Session> + Send>;
+
 connector! {
     /// Keeps coming back: several addresses, waits that grow and differ from client to client
-    /// ([`Reconnect`]), a server's wish in its goodbye obeyed.
+    /// ([`Reconnect`]), a server's wish in its goodbye obeyed. A place that stays silent is given up within the policy's
+    /// detection time, and the next one is tried; after a session, the place that worked is tried first.
     ///
     /// Each [`connect`](Connector::connect) gives one session. When that is over, call it again.
     ///
@@ -217,15 +255,15 @@ connector! {
     /// use std::thread;
     /// use std::time::Duration;
     /// use deadpeer::Policy;
-    /// use deadpeer::session::{Config, Connector, Offer, Session, Transition};
+    /// use deadpeer::session::{Config, Connector, Session, Transition};
     ///
     /// let policy = Policy::detect(Duration::from_secs(9)).survive(Duration::from_secs(2)).build()?;
     /// let listener = TcpListener::bind("127.0.0.1:0")?;
     /// let address = listener.local_addr()?.to_string();
-    /// # let config = Config::new(Offer::keeping(&policy)?);
+    /// # let config = Config::keeping(&policy)?;
     /// # thread::spawn(move || {
     /// #     let mut sessions = Vec::new();
-    /// #     for stream in listener.incoming() { sessions.push(Session::open(stream?, config, "")?); }
+    /// #     for stream in listener.incoming() { sessions.push(Session::accept(stream?, &config)?); }
     /// #     Ok::<(), std::io::Error>(())
     /// # });
     /// let mut connector = Connector::new([address], &policy)?
@@ -235,10 +273,37 @@ connector! {
     /// session.send(b"hello")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    Ended
+    Watch, Open
 }
 
 impl Connector {
+    fn plain() -> Open {
+        Box::new(|stream, _, policy, config| Session::connect(guard_if_possible(stream, policy)?, config))
+    }
+
+    /// Opens each session by `open`, which gets the TCP connection, the place as it was given ("host:port"), and the config:
+    /// for TLS, or another layer ([`Layered`](super::Layered)).
+    ///
+    /// ```no_run
+    /// # use deadpeer::session::{Connector, Layered, Session};
+    /// # fn handshake(tcp: std::net::TcpStream, _: &str) -> std::io::Result<std::net::TcpStream> { Ok(tcp) }
+    /// # let policy = deadpeer::Policy::detect(std::time::Duration::from_secs(9)).build()?;
+    /// let connector = Connector::new(["db.example:7433"], &policy)?
+    ///     .secured(|tcp, place, config| {
+    ///         let socket = tcp.try_clone()?;
+    ///         Session::connect(Layered::new(handshake(tcp, place)?, socket), config)
+    ///     })
+    ///     .authenticating(|| std::fs::read("/run/secrets/token"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn secured(
+        mut self,
+        mut open: impl FnMut(TcpStream, &str, &Config) -> io::Result<Session> + Send + 'static,
+    ) -> Self {
+        self.open = Box::new(move |stream, place, _, config| open(stream, place, config));
+        self
+    }
+
     /// The next session; waits and tries until there is one. The one before, if any, is taken as lost.
     ///
     /// # Errors
@@ -253,7 +318,7 @@ impl Connector {
                 thread::sleep(wait);
             }
             let mut failure = None;
-            for place in self.attempts.round() {
+            for (number, place) in self.attempts.round() {
                 let addresses = match place.to_socket_addrs() {
                     Ok(addresses) => addresses,
                     Err(error) => {
@@ -263,10 +328,10 @@ impl Connector {
                 };
                 for address in addresses {
                     self.attempts.tell(&Transition::Connecting(address));
-                    match self.open(address) {
+                    match self.open(address, &place) {
                         Ok(session) => {
-                            self.attempts.up(address);
-                            self.last = Some(session.ended());
+                            self.attempts.up(number, address);
+                            self.last = Some(session.watch());
                             return Ok(session);
                         }
                         Err(error) => {
@@ -280,11 +345,11 @@ impl Connector {
         }
     }
 
-    fn open(&self, address: SocketAddr) -> io::Result<Session> {
-        let patience = self.attempts.policy.detection_time();
-        let stream = TcpStream::connect_timeout(&address, patience)?;
+    fn open(&mut self, address: SocketAddr, place: &str) -> io::Result<Session> {
+        let stream = TcpStream::connect_timeout(&address, self.attempts.patience())?;
         stream.set_nodelay(true)?;
-        let stream: Guarded<TcpStream> = guard_if_possible(stream, &self.attempts.policy)?;
-        Session::open(stream, self.attempts.config, &self.attempts.id)
+        let mut config = self.attempts.next_config()?;
+        config.terms.greeting = config.terms.greeting.min(self.attempts.patience());
+        (self.open)(stream, place, &self.attempts.policy, &config)
     }
 }

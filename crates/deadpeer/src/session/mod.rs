@@ -1,32 +1,40 @@
 //! Sessions: messages over any stream, with heartbeats that notice a death on both sides.
 //!
-//! For new programs; those that have a protocol of their own drive a [`Heartbeat`](crate::Heartbeat)
-//! themselves. Both sides [`open`](tokio::open) a session over a connected stream; which of them connected
-//! does not matter. Each offers how often it beats and how long it waits ([`Offer`]), and the two agree as
-//! BFD's sides do (RFC 5880). The bytes are described in `docs/protocol.md`.
+//! For new programs; a program that has a protocol of its own drives a [`Heartbeat`](crate::Heartbeat) itself. The side
+//! that opened the stream calls [`Session::connect`], the side that accepted it [`Session::accept`]. Each offers how often
+//! it sends and how long it waits ([`Offer`]), and the two agree. `docs/protocol.md` describes the bytes, and
+//! [`deadpeer_core::session`] is the engine: here are threads, tasks and sockets around it.
 //!
-//! - Both sides notice a death, whoever has something to send; a hung application, too, which no kernel
-//!   notices.
-//! - Who reads slowly, lives: while a program takes no messages, nothing is read, and the peer's silence is
-//!   not held against it.
-//! - A pause of one's own (the process was stopped, the machine slept) is not the peer's silence.
-//! - Dropping a session says goodbye.
+//! - Both sides notice a death, also if neither has anything to send. They notice a hung application, too, which no kernel
+//!   notices ([`Loss::Hung`](crate::Loss::Hung), where the session knows its socket).
+//! - The stream is always read, so a program that takes no messages still learns of the peer's death. Flow control bounds what
+//!   waits for it: [`Terms::window`](deadpeer_core::session::Terms::window).
+//! - What arrived before a loss is received before the loss is reported.
+//! - A pause of this process (it was stopped, the machine slept) is not taken for the peer's silence.
+//! - Dropping a session says goodbye: the peer receives everything that was sent, and then an end without an error.
+//! - Each [`PeerLost`](crate::PeerLost) of a session carries its last 32 events.
 
 mod blocking;
 mod blocking_stream;
 mod clock;
+mod config;
 mod connector;
-mod engine;
+mod layered;
+mod state;
 #[cfg(feature = "tokio")]
 #[path = "with_tokio.rs"]
 pub mod tokio;
 #[cfg(feature = "tokio")]
 mod with_tokio_connector;
 #[cfg(feature = "tokio")]
+mod with_tokio_driver;
+#[cfg(feature = "tokio")]
 mod with_tokio_stream;
 
-pub use blocking::Session;
+pub use blocking::{Receiver, Sender, Session};
 pub use blocking_stream::SessionStream;
 pub use clock::seed;
+pub use config::Config;
 pub use connector::{Connector, Transition};
-pub use deadpeer_core::protocol::{Bye, Config, Offer, Reason};
+pub use deadpeer_core::session::{Bye, Happened, Offer, Peer, Reason, Terms, What};
+pub use layered::Layered;

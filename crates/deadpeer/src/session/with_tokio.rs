@@ -1,43 +1,48 @@
 //! Sessions on tokio.
+//!
+//! [`connect`] and [`accept`] give a [`Session`], which is the program's handle, and a [`Driver`], which owns the stream:
+//! spawn [`Driver::run`], or poll it beside what uses the session.
+//!
+//! - **Ok means queued.** [`Sender::send`] resolves when the message is in the session's queue, not when the peer has it.
+//!   [`Sender::flush`] waits until the stream has taken it. Nothing but an answer of the peer's program proves more.
+//! - **Cancel safety.** Dropping the future of [`send`](Sender::send) before it resolves means that the message was not queued.
+//!   Dropping the future of [`recv`](Receiver::recv) loses no message. The same holds for the futures of
+//!   [`flush`](Sender::flush) and [`over`](Sender::over). Dropping the future of [`connect`] or [`accept`] closes the stream.
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use deadpeer_core::Timing;
-use deadpeer_core::protocol::{Bye, Config, Reason};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Sleep, sleep};
+use deadpeer_core::session::{Bye, Happened, Peer, Role};
+use deadpeer_os::BorrowedSock;
+use futures_core::Stream;
+use futures_sink::Sink;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::clock;
-use super::engine::{Engine, Failure, Peer, READ, Told, closed};
+use super::state::State;
+use super::{Config, clock};
 
 pub use super::with_tokio_connector::Connector;
+pub use super::with_tokio_driver::Driver;
 pub use super::with_tokio_stream::SessionStream;
 
-/// So many messages wait between the driver and the program, in each direction.
-const QUEUE: usize = 16;
-/// A goodbye gets this long to be written.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// One side of a session: the program's handle. The [`Driver`] owns the stream.
-///
-/// Dropping it says goodbye.
+/// One side of a session: the program's handle. Dropping it says goodbye.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// use std::time::Duration;
-/// use deadpeer::session::{Config, Offer, tokio::open};
+/// use deadpeer::session::{Config, tokio::{accept, connect}};
 /// use deadpeer::Policy;
 ///
 /// let policy = Policy::detect(Duration::from_secs(9)).survive(Duration::from_secs(2)).build()?;
-/// let config = Config::new(Offer::keeping(&policy)?);
+/// let config = Config::keeping(&policy)?;
 /// let (here, there) = tokio::io::duplex(1024); // any stream: TCP, TLS …
-/// let (alice, bob) = tokio::try_join!(open(here, config, "alice"), open(there, config, "bob"))?;
+/// let (alices, bobs) = (config.clone().id("alice"), config.id("bob"));
+/// let (alice, bob) = tokio::try_join!(connect(here, &alices), accept(there, &bobs))?;
 /// let ((alice, driver), (mut bob, other)) = (alice, bob);
 /// tokio::spawn(driver.run());
 /// tokio::spawn(other.run());
@@ -52,319 +57,390 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Debug)]
 pub struct Session {
-    orders: mpsc::Sender<Order>,
-    messages: mpsc::Receiver<Vec<u8>>,
+    sender: Sender,
+    receiver: Receiver,
+}
+
+/// The sending half of a session, a [`Sink`] of messages. Clones send over the same session; when the last of them is
+/// dropped, this side has ended its messages.
+#[derive(Debug)]
+pub struct Sender {
+    handle: Handle,
+}
+
+/// The receiving half of a session, a [`Stream`] of messages.
+#[derive(Debug)]
+pub struct Receiver {
+    handle: Handle,
+}
+
+#[derive(Clone, Debug)]
+struct Handle {
     shared: Arc<Shared>,
-    over: watch::Receiver<bool>,
-    peer: Peer,
+    peer: Arc<Peer>,
 }
 
 #[derive(Debug)]
-pub(super) enum Order {
-    Send(Vec<u8>),
-    End,
-    Bye(Bye),
-}
+pub(super) struct Shared(Mutex<Inside>);
 
-/// What the driver found out.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    state: Mutex<Outcome>,
-}
-
-#[derive(Debug, Default)]
-struct Outcome {
-    rtt: Option<Duration>,
-    goodbye: Option<Bye>,
-    error: Option<Failure>,
+#[derive(Debug)]
+pub(super) struct Inside {
+    pub state: State,
+    pub driver: Option<Waker>,
+    pub receiver: Option<Waker>,
+    /// Who waits for room, for everything to be written, or for the end.
+    pub others: Vec<Waker>,
 }
 
 impl Shared {
-    fn with<R>(&self, act: impl FnOnce(&mut Outcome) -> R) -> R {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Inside) -> R) -> R {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes something that the driver has to see.
+    fn order<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+        let (result, driver) = self.with(|inside| (act(&mut inside.state), inside.driver.take()));
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        result
     }
 
     /// Why the session ended, as far as that is known.
     pub(super) fn told(&self) -> (Option<io::Error>, Option<Bye>) {
-        (self.error(), self.with(|outcome| outcome.goodbye))
-    }
-
-    fn error(&self) -> Option<io::Error> {
-        self.with(|outcome| outcome.error.as_ref().map(Failure::to_error))
+        self.with(|inside| (inside.state.error(), inside.state.single.goodbye().copied()))
     }
 }
 
-/// Greets the peer over `stream`, and gives the handle and the driver of the session. Both sides open.
+/// Greets over a stream that this side opened.
+///
+/// `connect` knows nothing of the socket below the stream; [`connect_over`] does.
 ///
 /// # Errors
 /// Of the stream; `InvalidData` for a peer that speaks another protocol; `TimedOut` for one that does not
-/// greet in time, or whose heartbeats are too slow for the offer.
-pub async fn open<S>(mut stream: S, config: Config, id: &str) -> io::Result<(Session, Driver<S>)>
+/// greet in time, or whose heartbeats are too slow; `PermissionDenied` for one that refuses this side.
+pub async fn connect<S>(stream: S, config: &Config) -> io::Result<(Session, Driver<S>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut engine = Engine::new(config, id);
-    let greeted = greet(&mut stream, &mut engine).await;
-    if greeted.is_err() {
-        let _ = tokio::time::timeout(FAREWELL, flush(&mut stream, &mut engine)).await;
-    }
-    greeted?;
-    let Some(peer) = engine.peer.clone() else { return Err(closed()) };
-    let (orders, received) = mpsc::channel(QUEUE);
-    let (delivered, messages) = mpsc::channel(QUEUE);
-    let (tell_over, over) = watch::channel(false);
-    let shared = Arc::new(Shared::default());
-    let session = Session { orders, messages, shared: Arc::clone(&shared), over, peer };
-    let (reader, writer) = tokio::io::split(stream);
-    Ok((
-        session,
-        Driver { reader, writer, engine, orders: received, messages: delivered, shared, over: tell_over },
-    ))
+    open(stream, None, Role::Connector, config, |_| Ok(())).await
 }
 
-async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, engine: &mut Engine) -> io::Result<()> {
-    flush(stream, engine).await?;
-    let mut buffer = [0; 512];
-    while engine.peer.is_none() {
-        let patience = clock::until(engine.deadline()).unwrap_or(Duration::MAX);
-        match tokio::time::timeout(patience, stream.read(&mut buffer)).await {
-            Err(_) => engine.tick()?,
-            Ok(Err(error)) => return Err(error),
-            Ok(Ok(0)) => return Err(closed()),
-            Ok(Ok(length)) => {
-                engine.arrived(&buffer[..length]);
-                engine.greeted()?;
-            }
-        }
-    }
-    Ok(())
+/// As [`connect`], for a stream over a socket, which `socket` lends: `|stream| stream.as_sock()` for a TCP stream,
+/// `|tls| tls.get_ref().0.as_sock()` for tokio-rustls.
+///
+/// On Linux a session that knows its socket takes bytes for signs of life that TLS has not passed on, because they
+/// complete no record; tells a program that hangs ([`Loss::Hung`](crate::Loss::Hung)) from a host that is gone; sends small
+/// frames at once (TCP_NODELAY); and keeps at most 16 KiB unsent in the kernel, so that heartbeats don't wait behind megabytes
+/// (TCP_NOTSENT_LOWAT).
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_over<S>(
+    stream: S,
+    socket: fn(&S) -> BorrowedSock<'_>,
+    config: &Config,
+) -> io::Result<(Session, Driver<S>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    open(stream, Some(socket), Role::Connector, config, |_| Ok(())).await
 }
 
-async fn flush<S: AsyncWrite + Unpin>(stream: &mut S, engine: &mut Engine) -> io::Result<()> {
-    while !engine.unwritten().is_empty() {
-        let written = stream.write(engine.unwritten()).await?;
-        engine.wrote(written);
-    }
-    stream.flush().await
+/// Greets over a stream that this side accepted, and admits every peer that speaks the protocol.
+///
+/// It waits for the peer's greeting: await it in a task of its own, or a mute client keeps all others waiting.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn accept<S>(stream: S, config: &Config) -> io::Result<(Session, Driver<S>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    open(stream, None, Role::Acceptor, config, |_| Ok(())).await
+}
+
+/// As [`accept`], for a stream over a socket as in [`connect_over`], where `admit` decides by the peer's name and token. The
+/// goodbye with which it refuses reaches the peer.
+///
+/// # Errors
+/// As [`connect`]; `PermissionDenied` if `admit` refused.
+pub async fn accept_over<S>(
+    stream: S,
+    socket: fn(&S) -> BorrowedSock<'_>,
+    config: &Config,
+    admit: impl FnOnce(&Peer) -> Result<(), Bye>,
+) -> io::Result<(Session, Driver<S>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    open(stream, Some(socket), Role::Acceptor, config, admit).await
+}
+
+async fn open<S>(
+    stream: S,
+    socket: Option<fn(&S) -> BorrowedSock<'_>>,
+    role: Role,
+    config: &Config,
+    admit: impl FnOnce(&Peer) -> Result<(), Bye>,
+) -> io::Result<(Session, Driver<S>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let inside = Inside { state: State::new(role, config), driver: None, receiver: None, others: Vec::new() };
+    let shared = Arc::new(Shared(Mutex::new(inside)));
+    let mut driver = Driver::new(stream, socket, Arc::clone(&shared));
+    driver.greet(admit).await?;
+    let peer = Arc::new(shared.with(|inside| inside.state.peer())?);
+    let handle = Handle { shared, peer };
+    let session = Session { sender: Sender { handle: handle.clone() }, receiver: Receiver { handle } };
+    Ok((session, driver))
 }
 
 impl Session {
-    /// Sends a message; waits while the peer, or the stream, takes no more.
+    /// The two halves, for two tasks.
+    pub fn split(self) -> (Sender, Receiver) {
+        (self.sender, self.receiver)
+    }
+
+    /// Queues a message; waits while the peer, or the stream, takes no more.
     ///
     /// # Errors
-    /// As the session ended; `InvalidInput` for a message longer than the limit.
+    /// As the session ended; `InvalidInput` for a message longer than the peer accepts.
     pub async fn send(&self, message: &[u8]) -> io::Result<()> {
-        if message.len() > self.limit() {
-            let error = format!("the message has {} bytes, the limit is {}", message.len(), self.limit());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
-        }
-        self.order(Order::Send(message.to_vec())).await
+        self.sender.send(message).await
     }
 
     /// Receives a message; `None` when the peer has ended or left.
     ///
     /// # Errors
-    /// As the session ended: a [`PeerLost`](crate::PeerLost) where the peer was lost.
+    /// As the session ended: a [`PeerLost`](crate::PeerLost) if the peer was lost. What arrived before is received before.
     pub async fn recv(&mut self) -> io::Result<Option<Vec<u8>>> {
-        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+        self.receiver.recv().await
     }
 
     /// Says that no more messages come from here. The session goes on, and the peer's messages arrive.
+    pub fn end(&self) {
+        self.sender.end();
+    }
+
+    /// Waits until the stream has taken everything that was queued.
     ///
     /// # Errors
     /// As the session ended.
-    pub async fn end(&self) -> io::Result<()> {
-        self.order(Order::End).await
+    pub async fn flush(&self) -> io::Result<()> {
+        self.sender.flush().await
     }
 
-    /// Says goodbye with a reason and the time after which the peer may come back, and waits until that is
-    /// written.
-    pub async fn close(mut self, reason: Reason, back_in: Duration) {
-        let _ = self.order(Order::Bye(Bye { reason, back_in })).await;
-        let _ = self.over.wait_for(|over| *over).await;
+    /// Says goodbye, and waits until the peer has received everything and answered, or is lost.
+    pub async fn close(self, bye: Bye) {
+        let (sender, receiver) = self.split();
+        sender.handle.shared.order(|state| state.bye(bye));
+        drop(receiver); // what still arrives is dropped
+        sender.over().await;
     }
 
-    /// Resolves when the session is over, with the reason; `None` for a goodbye.
+    /// Asks the peer to open another session after `back_in`; this one goes on.
+    pub fn drain(&self, back_in: Duration) {
+        self.sender.handle.shared.order(|state| state.single.drain(back_in, clock::now()));
+    }
+
+    /// Resolves when the session is over, with the reason; `None` after a goodbye.
     pub async fn over(&self) -> Option<io::Error> {
-        let _ = self.over.clone().wait_for(|over| *over).await;
-        self.shared.error()
+        self.sender.over().await
     }
 
     /// The last round-trip time that was measured, application to application.
     pub fn rtt(&self) -> Option<Duration> {
-        self.shared.with(|outcome| outcome.rtt)
+        self.sender.handle.shared.with(|inside| inside.state.single.session().rtt())
     }
 
-    /// The peer's goodbye, once it has come.
+    /// The peer's goodbye, once it has arrived.
     pub fn goodbye(&self) -> Option<Bye> {
-        self.shared.with(|outcome| outcome.goodbye)
+        self.sender.handle.shared.told().1
+    }
+
+    /// After what time the peer asked for another session, if it did.
+    pub fn draining(&self) -> Option<Duration> {
+        self.sender.handle.shared.with(|inside| inside.state.single.draining())
+    }
+
+    /// Whether the peer has not answered a PING for its patience although its bytes arrive.
+    pub fn is_unresponsive(&self) -> bool {
+        self.sender.handle.shared.with(|inside| inside.state.single.session().is_unresponsive())
+    }
+
+    /// The last events, the oldest first; at most 32.
+    pub fn events(&self) -> Vec<Happened> {
+        self.sender.handle.shared.with(|inside| inside.state.events())
+    }
+
+    /// The peer, as it greeted.
+    pub fn peer(&self) -> &Peer {
+        &self.sender.handle.peer
     }
 
     /// Who the peer says it is; may be empty.
     pub fn peer_id(&self) -> &str {
-        &self.peer.id
+        &self.sender.handle.peer.id
     }
 
     /// What was agreed.
-    pub const fn timing(&self) -> Timing {
-        self.peer.timing
+    pub fn timing(&self) -> Timing {
+        self.sender.handle.peer.timing
     }
 
-    /// The same session as a stream of bytes, for what wants `AsyncRead` and `AsyncWrite`.
-    pub fn into_stream(self) -> SessionStream {
+    /// The same session as a stream of bytes, for code that wants `AsyncRead` and `AsyncWrite`.
+    pub const fn into_stream(self) -> SessionStream {
         SessionStream::new(self)
     }
 
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
-        match ready!(self.messages.poll_recv(cx)) {
-            Some(message) => Poll::Ready(Ok(Some(message))),
-            None => Poll::Ready(self.shared.error().map_or(Ok(None), Err)),
-        }
+        self.receiver.poll_recv(cx)
     }
 
-    pub(super) const fn orders(&self) -> &mpsc::Sender<Order> {
-        &self.orders
+    pub(super) const fn sender_mut(&mut self) -> &mut Sender {
+        &mut self.sender
     }
 
-    /// Why the driver takes no more orders.
-    pub(super) fn failure(&self) -> io::Error {
-        self.shared.error().unwrap_or_else(closed)
+    pub(super) const fn sender(&self) -> &Sender {
+        &self.sender
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
-    }
-
-    pub(super) fn limit(&self) -> usize {
-        self.peer.limit as usize
-    }
-
-    async fn order(&self, order: Order) -> io::Result<()> {
-        self.orders.send(order).await.map_err(|_| self.failure())
+    pub(super) fn watch(&self) -> Arc<Shared> {
+        Arc::clone(&self.sender.handle.shared)
     }
 }
 
-/// What moves a session: it owns the stream, and beats also while nobody sends or receives. Spawn
-/// [`Driver::run`], or poll it beside what uses the [`Session`].
-#[derive(Debug)]
-#[must_use = "a session without its driver does not live"]
-pub struct Driver<S> {
-    reader: ReadHalf<S>,
-    writer: WriteHalf<S>,
-    engine: Engine,
-    orders: mpsc::Receiver<Order>,
-    messages: mpsc::Sender<Vec<u8>>,
-    shared: Arc<Shared>,
-    over: watch::Sender<bool>,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
-    /// Runs until the session is over.
+impl Sender {
+    /// As [`Session::send`].
     ///
     /// # Errors
-    /// Why it ended, unless by a goodbye: a [`PeerLost`](crate::PeerLost) where the peer was lost.
-    pub async fn run(mut self) -> io::Result<()> {
-        let ended = self.turn().await;
-        if let Err(error) = &ended {
-            let failure = Failure::of(error);
-            self.shared.with(|outcome| outcome.error = Some(failure));
-        }
-        // What is left is a goodbye at most; a peer that takes nothing does not get it.
-        let farewell = async {
-            while !self.engine.unwritten().is_empty() {
-                let written = self.writer.write(self.engine.unwritten()).await?;
-                self.engine.wrote(written);
-            }
-            self.writer.shutdown().await
-        };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
-        let _ = self.over.send(true);
-        ended
+    /// As [`Session::send`].
+    pub async fn send(&self, message: &[u8]) -> io::Result<()> {
+        self.handle.shared.with(|inside| inside.state.may_send(message.len()))?;
+        poll_fn(|cx| self.poll_room(cx)).await?;
+        self.queue(message)
     }
 
-    async fn turn(&mut self) -> io::Result<()> {
-        let mut buffer = vec![0; READ];
-        let mut held = None;
-        // Receiving stops after the peer's END or BYE, and when the program has dropped its handle.
-        let mut delivering = true;
-        let mut ordering = true;
-        let mut alarm: Pin<Box<Sleep>> = Box::pin(sleep(Duration::ZERO));
-        let mut leave_by = None;
-        loop {
-            while held.is_none() {
-                match self.engine.next()? {
-                    Some(Told::Message(message)) if delivering => held = Some(message),
-                    Some(Told::Message(_)) => {}
-                    Some(Told::End) => {
-                        delivering = false;
-                        self.stop_delivering();
-                    }
-                    Some(Told::Bye(bye)) => {
-                        self.shared.with(|outcome| outcome.goodbye = Some(bye));
-                        self.engine.bye(Reason::Done, Duration::ZERO);
-                    }
-                    None => break,
-                }
-            }
-            let leaving = !self.engine.is_up();
-            let ticked = self.engine.tick();
-            if leaving {
-                // After a goodbye nobody is waited for long, and nobody is missed.
-                let by = *leave_by.get_or_insert_with(|| tokio::time::Instant::now() + FAREWELL);
-                if ticked.is_err() || self.engine.is_over() || tokio::time::Instant::now() >= by {
-                    return Ok(());
-                }
-            }
-            ticked?;
-            self.shared.with(|outcome| outcome.rtt = self.engine.rtt);
-            self.engine.set_full(held.is_some());
-            let wait = clock::until(self.engine.deadline()).unwrap_or(Duration::from_secs(3600));
-            let due = tokio::time::Instant::now() + wait;
-            alarm.as_mut().reset(leave_by.map_or(due, |by| by.min(due)));
-            tokio::select! {
-                read = self.reader.read(&mut buffer), if held.is_none() => match read? {
-                    0 if self.engine.is_up() => return Err(closed()),
-                    0 => return Ok(()),
-                    length => self.engine.arrived(&buffer[..length]),
-                },
-                written = self.writer.write(self.engine.unwritten()), if !self.engine.unwritten().is_empty() => {
-                    self.engine.wrote(written?);
-                }
-                order = self.orders.recv(), if ordering && self.engine.has_room() => match order {
-                    Some(Order::Send(message)) => {
-                        // Only a session that is over takes no message, and it says so itself.
-                        let _ = self.engine.send(&message);
-                    }
-                    Some(Order::End) => self.engine.end(),
-                    Some(Order::Bye(bye)) => self.engine.bye(bye.reason, bye.back_in),
-                    None => {
-                        ordering = false;
-                        self.engine.bye(Reason::Done, Duration::ZERO);
-                    }
-                },
-                permit = self.messages.reserve(), if held.is_some() => match permit {
-                    Ok(permit) => if let Some(message) = held.take() {
-                        permit.send(message);
-                    },
-                    Err(_) => {
-                        held = None;
-                        delivering = false;
-                    }
-                },
-                () = &mut alarm => {}
-            }
-        }
+    pub(super) fn queue(&self, message: &[u8]) -> io::Result<()> {
+        self.handle.shared.order(|state| state.send(message))
     }
 
-    /// The program's `recv` says `None` from now on.
-    fn stop_delivering(&mut self) {
-        self.messages = mpsc::channel(1).0;
+    /// Whether a message can be queued.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_until(cx, State::has_room)
+    }
+
+    fn poll_until(&self, cx: &mut Context<'_>, ready: impl Fn(&State) -> bool) -> Poll<io::Result<()>> {
+        self.handle.shared.with(|inside| {
+            if ready(&inside.state) {
+                return Poll::Ready(inside.state.error().map_or(Ok(()), Err));
+            }
+            if !inside.others.iter().any(|waker| waker.will_wake(cx.waker())) {
+                inside.others.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+    }
+
+    /// As [`Session::end`].
+    pub fn end(&self) {
+        self.handle.shared.order(|state| state.single.end());
+    }
+
+    /// As [`Session::flush`].
+    ///
+    /// # Errors
+    /// As [`Session::flush`].
+    pub async fn flush(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_until(cx, State::is_flushed)).await
+    }
+
+    /// As [`Session::over`].
+    pub async fn over(&self) -> Option<io::Error> {
+        poll_fn(|cx| self.poll_until(cx, |state| state.over.is_some())).await.err()
+    }
+
+    pub(super) fn max_message(&self) -> usize {
+        self.handle.peer.max_message as usize
     }
 }
 
-/// A session runs wherever a future of its kind does.
-fn _driver_is_a_plain_future<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    driver: Driver<S>,
-) -> impl Future<Output = io::Result<()>> + Send {
-    driver.run()
+impl Clone for Sender {
+    fn clone(&self) -> Self {
+        self.handle.shared.with(|inside| inside.state.senders += 1);
+        Self { handle: self.handle.clone() }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.handle.shared.order(State::drop_sender);
+    }
+}
+
+/// A message that is given to the sink while there is no room, which `poll_ready` would have told, is queued all the same.
+impl<M: AsRef<[u8]>> Sink<M> for Sender {
+    type Error = io::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_room(cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: M) -> io::Result<()> {
+        self.queue(message.as_ref())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_until(cx, State::is_flushed)
+    }
+
+    /// Ends this side's messages, and waits until that is written.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.end();
+        self.poll_until(cx, State::is_flushed)
+    }
+}
+
+impl Receiver {
+    /// As [`Session::recv`].
+    ///
+    /// # Errors
+    /// As [`Session::recv`].
+    pub async fn recv(&mut self) -> io::Result<Option<Vec<u8>>> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
+        let (received, driver) = self.handle.shared.with(|inside| match inside.state.receive() {
+            // The peer gets credit for what was taken.
+            Some(received) => (Poll::Ready(received), inside.driver.take()),
+            None => {
+                if !inside.receiver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    inside.receiver = Some(cx.waker().clone());
+                }
+                (Poll::Pending, None)
+            }
+        });
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        received
+    }
+}
+
+/// Ends with the peer's messages, or after the error that ended the session.
+impl Stream for Receiver {
+    type Item = io::Result<Vec<u8>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(cx).map(Result::transpose)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.handle.shared.order(State::drop_receiver);
+    }
 }

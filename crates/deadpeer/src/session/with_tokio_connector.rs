@@ -1,23 +1,68 @@
 //! A client that comes back, on tokio.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use deadpeer_core::Policy;
+use deadpeer_os::AsSock;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout};
 
-use super::Transition;
 use super::connector::connector;
-use super::tokio::{Session, Shared, open};
+use super::tokio::{Session, Shared, connect_over};
+use super::{Config, Transition};
 use crate::guard::guard_if_possible;
+
+type Opening = Pin<Box<dyn Future<Output = io::Result<Session>> + Send>>;
+/// Opens a session over a TCP connection to a place.
+type Open = Box<dyn FnMut(TcpStream, String, Policy, Config) -> Opening + Send>;
 
 connector! {
     /// As the blocking [`Connector`](super::Connector), on tokio: the drivers of its sessions are spawned.
-    Arc<Shared>
+    Arc<Shared>, Open
 }
 
 impl Connector {
+    fn plain() -> Open {
+        Box::new(|stream, _, policy, config| {
+            Box::pin(async move {
+                let stream = guard_if_possible(stream, &policy)?;
+                let (session, driver) = connect_over(stream, |stream| stream.as_sock(), &config).await?;
+                tokio::spawn(driver.run());
+                Ok(session)
+            })
+        })
+    }
+
+    /// Opens each session by `open`, which gets the TCP connection, the place as it was given ("host:port"), and the config,
+    /// and spawns the driver: for TLS, or another layer.
+    ///
+    /// ```no_run
+    /// # use deadpeer::AsSock;
+    /// # async fn handshake(tcp: tokio::net::TcpStream, _: String) -> std::io::Result<tokio::net::TcpStream> { Ok(tcp) }
+    /// # let policy = deadpeer::Policy::detect(std::time::Duration::from_secs(9)).build()?;
+    /// use deadpeer::session::tokio::{Connector, connect_over};
+    ///
+    /// let connector = Connector::new(["db.example:7433"], &policy)?
+    ///     .secured(|tcp, place, config| async move {
+    ///         let tls = handshake(tcp, place).await?; // such as tokio_rustls
+    ///         let (session, driver) = connect_over(tls, |tls| tls.as_sock(), &config).await?;
+    ///         tokio::spawn(driver.run());
+    ///         Ok(session)
+    ///     });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn secured<F>(mut self, mut open: impl FnMut(TcpStream, String, Config) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Session>> + Send + 'static,
+    {
+        self.open = Box::new(move |stream, place, _, config| Box::pin(open(stream, place, config)));
+        self
+    }
+
     /// The next session; waits and tries until there is one. The one before, if any, is taken as lost.
     /// Dropping the future gives the try up, and nothing else.
     ///
@@ -33,7 +78,7 @@ impl Connector {
                 sleep(wait).await;
             }
             let mut failure = None;
-            for place in self.attempts.round() {
+            for (number, place) in self.attempts.round() {
                 let addresses: Vec<_> = match lookup_host(&place).await {
                     Ok(addresses) => addresses.collect(),
                     Err(error) => {
@@ -43,10 +88,10 @@ impl Connector {
                 };
                 for address in addresses {
                     self.attempts.tell(&Transition::Connecting(address));
-                    match self.open(address).await {
+                    match self.open(address, &place).await {
                         Ok(session) => {
-                            self.attempts.up(address);
-                            self.last = Some(session.shared());
+                            self.attempts.up(number, address);
+                            self.last = Some(session.watch());
                             return Ok(session);
                         }
                         Err(error) => {
@@ -61,14 +106,14 @@ impl Connector {
     }
 
     // Borrowed alone, so that the future may move between threads: who is told of transitions need not be shared.
-    async fn open(&mut self, address: SocketAddr) -> io::Result<Session> {
-        let patience = self.attempts.policy.detection_time();
+    async fn open(&mut self, address: SocketAddr, place: &str) -> io::Result<Session> {
+        let patience = self.attempts.patience();
         let stream = timeout(patience, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        let stream = guard_if_possible(stream, &self.attempts.policy)?;
-        let (session, driver) = open(stream, self.attempts.config, &self.attempts.id).await?;
-        tokio::spawn(driver.run());
-        Ok(session)
+        let config = self.attempts.next_config()?;
+        let opening = (self.open)(stream, place.to_owned(), self.attempts.policy.clone(), config);
+        // A TLS handshake counts, too.
+        timeout(patience, opening).await?
     }
 }
 

@@ -4,6 +4,7 @@ pub use crate::unix::sockopt::{Name, get, get_bytes, set};
 
 crate::option::names! {
     SO_KEEPALIVE = libc::SOL_SOCKET, libc::SO_KEEPALIVE;
+    TCP_NODELAY = libc::IPPROTO_TCP, libc::TCP_NODELAY;
     TCP_KEEPINTVL = libc::IPPROTO_TCP, libc::TCP_KEEPINTVL;
     TCP_KEEPCNT = libc::IPPROTO_TCP, libc::TCP_KEEPCNT;
 }

@@ -14,6 +14,12 @@ pub use crate::stream::{Ending, Peek, Readiness, Seen, WithoutError};
 pub use crate::unix::stream::{ending, peek, set_nonblocking, take_error};
 use crate::unix::stream::{poll_one, unread};
 
+/// Prepares the socket of a session: small frames leave at once (TCP_NODELAY).
+/// A socket that takes neither, because it is no TCP socket, works as before.
+pub fn prepare_session(sock: BorrowedFd<'_>) {
+    let _ = super::sockopt::set(sock, super::sockopt::TCP_NODELAY, 1);
+}
+
 /// Asks poll(2) and kqueue(2), without waiting.
 ///
 /// # Errors

@@ -13,6 +13,9 @@ crate::option::names! {
     SO_ZEROCOPY = libc::SOL_SOCKET, libc::SO_ZEROCOPY;
     IP_RECVERR = libc::IPPROTO_IP, libc::IP_RECVERR;
     TCP_KEEPIDLE = libc::IPPROTO_TCP, libc::TCP_KEEPIDLE;
+    TCP_NODELAY = libc::IPPROTO_TCP, libc::TCP_NODELAY;
+    // linux/tcp.h; libc has it for some targets only.
+    TCP_NOTSENT_LOWAT = libc::IPPROTO_TCP, 25;
     TCP_KEEPINTVL = libc::IPPROTO_TCP, libc::TCP_KEEPINTVL;
     TCP_KEEPCNT = libc::IPPROTO_TCP, libc::TCP_KEEPCNT;
     TCP_LINGER2 = libc::IPPROTO_TCP, libc::TCP_LINGER2;

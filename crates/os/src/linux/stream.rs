@@ -26,6 +26,15 @@ impl From<PollFlags> for Readiness {
     }
 }
 
+/// Prepares the socket of a session: small frames leave at once (TCP_NODELAY), and the kernel takes no more than
+/// 16 KiB that it can't send yet (TCP_NOTSENT_LOWAT), so that heartbeats don't wait behind megabytes.
+/// A socket that takes neither, because it is no TCP socket, works as before.
+pub fn prepare_session(sock: BorrowedFd<'_>) {
+    const UNSENT: i32 = 16 * 1024;
+    let _ = sockopt::set(sock, sockopt::TCP_NODELAY, 1);
+    let _ = sockopt::set(sock, sockopt::TCP_NOTSENT_LOWAT, UNSENT);
+}
+
 /// Asks poll(2), without waiting.
 ///
 /// # Errors

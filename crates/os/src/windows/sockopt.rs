@@ -15,6 +15,7 @@ names! {
     SO_ERROR = ws::SOL_SOCKET, ws::SO_ERROR;
     // Windows 10 1709.
     TCP_KEEPIDLE = ws::IPPROTO_TCP, ws::TCP_KEEPIDLE;
+    TCP_NODELAY = ws::IPPROTO_TCP, ws::TCP_NODELAY;
     TCP_KEEPINTVL = ws::IPPROTO_TCP, ws::TCP_KEEPINTVL;
     // Windows 10 1703.
     TCP_KEEPCNT = ws::IPPROTO_TCP, ws::TCP_KEEPCNT;

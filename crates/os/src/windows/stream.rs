@@ -15,6 +15,12 @@ use super::tcp_info::TcpInfo;
 use super::wait::poll;
 pub use crate::stream::{Ending, Peek, Readiness, Seen, WithoutError};
 
+/// Prepares the socket of a session: small frames leave at once (TCP_NODELAY).
+/// A socket that takes neither, because it is no TCP socket, works as before.
+pub fn prepare_session(sock: BorrowedSocket<'_>) {
+    let _ = sockopt::set(sock, sockopt::TCP_NODELAY, 1);
+}
+
 /// Asks WSAPoll, without waiting.
 ///
 /// # Errors

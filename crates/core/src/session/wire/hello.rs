@@ -63,7 +63,8 @@ impl Offer {
         Ok(Self {
             send: hear.min(Self::FASTEST),
             hear,
-            patience: told(needed.tolerance()),
+            // Not rounded: the interval is, so the margin between the two would shrink.
+            patience: needed.tolerance(),
             margin: Timing::late_after(policy.outage()),
             idle_at_most: policy.mapping_timeout().map_or(Duration::MAX, |_| told(beats.interval())),
         })

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use deadpeer::session::{Config, Offer, tokio::open};
+use deadpeer::AsSock;
+use deadpeer::session::{Config, Offer, tokio::accept_over};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -62,8 +63,10 @@ async fn hear(mut stream: TcpStream, tolerance: Duration) {
 }
 
 async fn hold(stream: TcpStream, offer: Offer) {
-    // Who doesn't greet is none of ours.
-    if let Ok((session, driver)) = open(stream, Config::new(offer), "").await {
+    // A connection that does not greet is no client.
+    if let Ok((session, driver)) =
+        accept_over(stream, |stream| stream.as_sock(), &Config::new(offer), |_| Ok(())).await
+    {
         tokio::spawn(driver.run());
         session.over().await;
     }
@@ -71,6 +74,6 @@ async fn hold(stream: TcpStream, offer: Offer) {
 
 /// A third of the tolerance is the interval.
 fn offer(tolerance_ms: u64, beat_every_ms: u64) -> Offer {
-    let [at_most, send] = [tolerance_ms, beat_every_ms].map(Duration::from_millis);
-    Offer::new(send, at_most / 3, 3).at_most(at_most)
+    let [patience, send] = [tolerance_ms, beat_every_ms].map(Duration::from_millis);
+    Offer::new(send, patience / 3, patience)
 }
