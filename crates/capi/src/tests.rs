@@ -406,13 +406,12 @@ fn a_silent_heartbeat_is_lost_and_told_once() {
     let mut events = [const { MaybeUninit::<deadpeer_happened>::uninit() }; 64];
     // SAFETY: room for as many.
     let count = unsafe { deadpeer_heartbeat_events(alice, events.as_mut_ptr().cast(), events.len()) };
-    let whats: Vec<String> = events[..usize::try_from(count).unwrap()]
-        .iter()
-        // SAFETY: so many were filled in, and each name ends with a zero.
-        .map(|event| {
-            unsafe { CStr::from_ptr(event.assume_init_ref().what.as_ptr()) }.to_str().unwrap().into()
-        })
-        .collect();
+    let mut whats = Vec::new();
+    for event in &events[..usize::try_from(count).unwrap()] {
+        // SAFETY: it was filled in, and its name ends with a zero.
+        let what = unsafe { CStr::from_ptr(event.assume_init_ref().what.as_ptr()) };
+        whats.push(what.to_str().unwrap().to_owned());
+    }
     assert_eq!(whats[..2], ["opened", "sent-hello"]);
     assert!(whats.contains(&"heard-hello".to_owned()), "{whats:?}");
     assert_eq!(whats.last().map(String::as_str), Some("lost"));

@@ -77,36 +77,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     pub(super) async fn greet(&mut self, admit: impl FnOnce(&Peer) -> Result<(), Bye>) -> io::Result<()> {
         let mut admit = Some(admit);
         let greeted = poll_fn(|cx| {
-            loop {
-                let polled = self.poll(cx);
-                let told = self.shared.with(|inside| inside.state.single.next());
-                match told {
-                    Some(Incoming::Up) => return Poll::Ready(Ok(())),
-                    Some(Incoming::Bye(bye)) => return Poll::Ready(Err(refused(&bye))),
-                    Some(Incoming::Greeted(peer)) => {
-                        let verdict = admit.take().map_or(Ok(()), |admit| admit(&peer));
-                        let admitted = self.shared.with(|inside| match verdict {
-                            Ok(()) => inside
-                                .state
-                                .single
-                                .admit(clock::now())
-                                .map_err(|failure| io::Error::new(io::ErrorKind::TimedOut, failure)),
-                            Err(bye) => {
-                                inside.state.single.bye(bye);
-                                let text = format!("{:?} was refused: {bye}", peer.id);
-                                Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
-                            }
-                        });
-                        // The HELLO is under way before the program can do anything else.
-                        let _ = admitted.is_ok() && self.poll(cx).is_pending();
-                        return Poll::Ready(admitted);
-                    }
-                    _ => match polled {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                        Poll::Ready(Ok(())) => return Poll::Ready(Err(super::state::closed())),
-                    },
+            let polled = self.poll(cx);
+            let told = self.shared.with(|inside| inside.state.single.next());
+            match told {
+                Some(Incoming::Up) => Poll::Ready(Ok(())),
+                Some(Incoming::Bye(bye)) => Poll::Ready(Err(refused(&bye))),
+                Some(Incoming::Greeted(peer)) => {
+                    let verdict = admit.take().map_or(Ok(()), |admit| admit(&peer));
+                    let admitted = self.shared.with(|inside| match verdict {
+                        Ok(()) => inside
+                            .state
+                            .single
+                            .admit(clock::now())
+                            .map_err(|failure| io::Error::new(io::ErrorKind::TimedOut, failure)),
+                        Err(bye) => {
+                            inside.state.single.bye(bye);
+                            let text = format!("{:?} was refused: {bye}", peer.id);
+                            Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+                        }
+                    });
+                    // The HELLO is under way before the program can do anything else.
+                    let _ = admitted.is_ok() && self.poll(cx).is_pending();
+                    Poll::Ready(admitted)
                 }
+                _ => match polled {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) => Poll::Ready(Err(super::state::closed())),
+                },
             }
         })
         .await;
