@@ -244,6 +244,14 @@ typedef enum deadpeer_reason {
   DEADPEER_REASON_UNKNOWN_TARGET = 9,
 } deadpeer_reason;
 
+// Which side of the connection.
+typedef enum deadpeer_role {
+  // The side that connected. It greets first.
+  DEADPEER_ROLE_CONNECTOR = 0,
+  // The side that accepted the connection.
+  DEADPEER_ROLE_ACCEPTOR = 1,
+} deadpeer_role;
+
 // A heartbeat: see `deadpeer_heartbeat_open`.
 typedef struct deadpeer_heartbeat deadpeer_heartbeat;
 

@@ -51,7 +51,7 @@ impl ServerConfig {
 /// let server = Server::start(ServerConfig::new("127.0.0.1:0".parse()?, Config::new(offer)), tell)?;
 ///
 /// let stream = TcpStream::connect(server.address())?;
-/// let client = Session::open(stream, SessionConfig::new(offer), "pi")?;
+/// let client = Session::connect(stream, &SessionConfig::new(offer).id("pi"))?;
 /// let Event::Arrived { who, .. } = events.recv()? else { panic!() };
 /// assert_eq!(who.id, "pi");
 /// assert_eq!(server.sessions().len(), 1);
@@ -59,7 +59,7 @@ impl ServerConfig {
 /// drop(client); // says goodbye
 /// let Event::Ended { why: Ending::Left(bye), .. } = events.recv()? else { panic!() };
 /// assert_eq!(bye.reason, Reason::Done);
-/// server.stop(Bye { reason: Reason::Done, back_in: Duration::ZERO })?;
+/// server.stop(Bye::new(Reason::Done))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

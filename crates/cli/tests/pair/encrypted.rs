@@ -52,7 +52,7 @@ fn clients_prove_who_they_are() {
         Told::start(&[&base[..], &["server.example", "--id", "pi-18.example"], &identity].concat());
     let refused = served.next("refused");
     assert_eq!(refused["cause"], "wrong-name", "{refused}");
-    assert_eq!(liar.next("left")["cause"], "left");
+    assert_eq!(liar.next("refused")["cause"], "bye");
     drop(liar);
     let mut careful = Told::start(&[&base[..], &["other.example"], &identity].concat());
     let refused = careful.next("refused");

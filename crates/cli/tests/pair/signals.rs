@@ -50,7 +50,9 @@ fn a_gateway_that_stops_ends_what_it_carries() {
     let forward = target.local_addr().unwrap().to_string();
     let served = Served::start("127.0.0.1:0", &[&["--forward", &forward], &GOALS[..]].concat());
     let server = served.address.to_string();
-    let mut gateway = Told::start(&[&["connect", &server, "--json", "--listen", "0"], &GOALS[..]].concat());
+    let mut gateway = Told::start(
+        &[&["connect", &server, "--json", "--listen", "0", "--stop-within", "500ms"], &GOALS[..]].concat(),
+    );
     let address = gateway.next("listening")["address"].as_str().unwrap().to_owned();
     let program = TcpStream::connect(address).unwrap();
     let (accepted, _) = target.accept().unwrap();
@@ -59,8 +61,9 @@ fn a_gateway_that_stops_ends_what_it_carries() {
     assert!(gateway.program.wait().unwrap().success());
     for mut stream in [program, accepted] {
         stream.set_read_timeout(Some(SOON)).unwrap();
-        // An end of one kind or the other, at once.
-        let _ = std::io::Read::read(&mut stream, &mut [0]);
+        // Never an end of file, which could be taken for the end of the data.
+        let read = std::io::Read::read(&mut stream, &mut [0]);
+        assert_eq!(read.map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset));
     }
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     served.until_metric_is("deadpeer_connections", 0.0);

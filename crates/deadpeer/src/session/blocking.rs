@@ -537,22 +537,20 @@ fn turn(stream: &mut (impl Read + Write + AsSock), shared: &Shared) -> io::Resul
             continue;
         }
         // All of it: a stream above the socket may hold more than the socket shows.
-        loop {
+        let error = loop {
             match read(stream, &mut buffer) {
-                Ok(Some(0)) => {
-                    let failed = failed.take().map(|error| PeerLost::explain(&stream.as_sock(), error));
-                    return failed.map_or_else(|| shared.lock().ended(), Err);
-                }
+                Ok(Some(0)) => match failed.take() {
+                    Some(error) => break Some(error),
+                    None => return shared.lock().ended(),
+                },
                 Ok(Some(length)) => shared.lock().arrived(&buffer[..length])?,
-                Ok(None) => break,
-                Err(error) => {
-                    let error = failed.take().unwrap_or(error);
-                    return Err(PeerLost::explain(&stream.as_sock(), error));
-                }
+                Ok(None) => break failed.take(),
+                Err(error) => break Some(failed.take().unwrap_or(error)),
             }
-        }
-        if let Some(error) = failed.take() {
-            return Err(PeerLost::explain(&stream.as_sock(), error));
+        };
+        if let Some(error) = error {
+            let error = PeerLost::explain(&stream.as_sock(), error);
+            return shared.lock().failed(error);
         }
     }
 }

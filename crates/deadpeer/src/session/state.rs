@@ -187,6 +187,15 @@ impl State {
         self.single.input(bytes, now).map_err(|failure| self.explain(failure, None))
     }
 
+    /// The stream failed with `error`. What the peer said before counts more: a reset of the session, or a goodbye.
+    ///
+    /// # Errors
+    /// As [`ended`](Self::ended), else `error`.
+    pub(super) fn failed(&mut self, error: io::Error) -> io::Result<()> {
+        let session = self.single.session();
+        if session.is_over() || session.peer_has_left() { self.ended() } else { Err(error) }
+    }
+
     /// The stream ended.
     ///
     /// # Errors

@@ -149,6 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 return Poll::Ready(Ok(()));
             }
             match self.read(state, cx)? {
+                Read::Failed(error) => return Poll::Ready(state.failed(error)),
                 Read::Nothing => break,
                 Read::End => return Poll::Ready(state.ended()),
                 Read::Some => {}
@@ -207,8 +208,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         };
         match (failed, self.socket) {
             (None, _) => Ok(Read::Nothing),
-            (Some(error), None) => Err(error),
-            (Some(error), Some(socket)) => Err(PeerLost::explain(&socket(&self.stream), error)),
+            (Some(error), None) => Ok(Read::Failed(error)),
+            (Some(error), Some(socket)) => Ok(Read::Failed(PeerLost::explain(&socket(&self.stream), error))),
         }
     }
 
@@ -238,6 +239,7 @@ enum Read {
     Some,
     Nothing,
     End,
+    Failed(io::Error),
 }
 
 /// Writes what is left, if the stream takes it at once, and ends the stream.
