@@ -192,3 +192,49 @@ impl Keeper {
         self.events.send(event).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deadpeer::Policy;
+    use deadpeer_core::session::{Offer, Reason};
+    use std::net::TcpListener;
+    use std::sync::mpsc::sync_channel;
+
+    fn config() -> Config {
+        let policy = Policy::detect(Duration::from_secs(2)).survive(Duration::from_millis(300)).build();
+        let mut config = Config::new(Offer::keeping(&policy.unwrap()).unwrap());
+        config.limits.greeting = Duration::from_secs(2);
+        config
+    }
+
+    /// A loop that dials several addresses, as a name with several of them would have it.
+    #[test]
+    fn a_silent_address_is_given_up_in_time_and_the_one_that_worked_is_tried_first() {
+        let (tell, _kept) = sync_channel(64);
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let server = crate::Server::start(crate::ServerConfig::new(listen, config()), tell).unwrap();
+        // Connections to it are made by the kernel, and nobody greets; nobody listens at the last one.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        silent.set_nonblocking(true).unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let places: Arc<[_]> = [closed, silent.local_addr().unwrap(), server.address()].into();
+
+        let (signals, events) = channel();
+        let tell = move |event| signals.send(event).is_ok();
+        let shared = Arc::new(Shared::new(config(), Box::new(tell)));
+        let mut crew = Crew::start(&shared, &Role::Gateway { tls: None }, seed()).unwrap();
+        for connections in [1, 0] {
+            let began = std::time::Instant::now();
+            crew.hands[0].order(Order::Dial { places: Arc::clone(&places) });
+            match events.recv_timeout(Duration::from_secs(10)).unwrap() {
+                Event::Arrived { who, .. } => assert_eq!(who.address, server.address()),
+                other => panic!("{other:?}"),
+            }
+            assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+            let tried = std::iter::from_fn(|| silent.accept().ok()).count();
+            assert_eq!(tried, connections, "connections to the silent address");
+        }
+        crew.stop(Bye::new(Reason::Done)).unwrap();
+    }
+}
