@@ -212,7 +212,7 @@ fn live(chance: &mut Chance, hours: u64) {
                 let takes = chance.below(4);
                 for _ in 0..takes {
                     match session.sides[side].next() {
-                        Some(Incoming::Greeted(_)) => session.sides[side].admit(at(now)).unwrap(),
+                        Some(Incoming::Greeted(_)) => session.sides[side].admit(at(now)),
                         Some(Incoming::Message(message)) => {
                             let number = u32::from_be_bytes(message[..4].try_into().unwrap());
                             assert_eq!(number, session.received[side], "in order, none missing");

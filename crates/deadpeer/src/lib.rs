@@ -46,7 +46,7 @@ pub mod session;
 pub use apply::{Applied, ApplyError, Shortfall, apply, apply_settings, before_close, protection};
 pub use deadpeer_os::current::platform;
 pub use deadpeer_os::current::settings::{Amount, Gap};
-pub use deadpeer_os::current::stream::{Peek, Readiness};
+pub use deadpeer_os::current::stream::{Peek, Readiness, prepare_session};
 pub use deadpeer_os::{AsSock, BorrowedSock};
 pub use diagnose::{Diagnosis, diagnose};
 pub use goals::{Goals, GoalsError};

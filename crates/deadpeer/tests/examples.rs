@@ -29,6 +29,12 @@ fn guarded_echo_tokio() {
 }
 
 #[test]
+fn chat_server_is_not_held_up_by_a_mute_client() {
+    let output = output("chat_server");
+    assert!(output.ends_with("barbara is in\neverybody heard ada\n"), "{output}");
+}
+
+#[test]
 fn reconnecting_client() {
     let told = output("reconnecting_client");
     for part in ["question 0", "question 1", "the server said goodbye: restarting", "trying again in"] {

@@ -69,7 +69,7 @@ impl Session {
         while let Some(told) = self.single.next() {
             let event = match told {
                 Incoming::Greeted(peer) => {
-                    self.single.admit(now())?;
+                    self.single.admit(now());
                     self.told = peer.id.clone().into_bytes();
                     Some(up(peer.timing))
                 }

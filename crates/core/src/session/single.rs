@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -51,7 +52,7 @@ use crate::stamp::{Stamp, millis_rounded_up};
 /// carry(&mut alice, &mut bob, now)?;
 /// let Some(Incoming::Greeted(peer)) = bob.next() else { panic!("alice's HELLO") };
 /// assert_eq!(peer.id, "alice");
-/// bob.admit(now)?;
+/// bob.admit(now);
 /// carry(&mut bob, &mut alice, now)?;
 ///
 /// alice.send(b"hello, Bob")?;
@@ -71,9 +72,7 @@ pub struct Single {
     flow: Flow,
     random: Random,
     history: History,
-    /// What was agreed, until the peer is admitted.
-    agreed: Option<Result<Timing, TimingError>>,
-    peer: Option<Box<Peer>>,
+    peer: Option<Arc<Peer>>,
     /// The beginning of a frame, and when its first byte arrived.
     part: Vec<u8>,
     part_since: Stamp,
@@ -91,7 +90,7 @@ pub struct Single {
     sent: usize,
     queued: usize,
     end: bool,
-    bye: Option<Bye>,
+    bye: Option<Box<Bye>>,
     /// What the peer's BYE, DRAIN or RESET said.
     goodbye: Option<Box<Bye>>,
     draining: Option<Duration>,
@@ -124,7 +123,7 @@ pub struct Peer {
 #[non_exhaustive]
 pub enum Incoming {
     /// A connector's HELLO: [`Single::admit`] it, or refuse it with [`Single::bye`].
-    Greeted(Box<Peer>),
+    Greeted(Arc<Peer>),
     /// The acceptor admitted this connector: the session is up.
     Up,
     /// A message. Taking it gives the peer credit for another one.
@@ -251,7 +250,6 @@ impl Single {
             flow: Flow::new(terms.window, terms.window.saturating_sub(terms.max_message)),
             random: Random::new(seed),
             history: History::new(),
-            agreed: None,
             peer: None,
             part: Vec::new(),
             part_since: heard,
@@ -344,7 +342,7 @@ impl Single {
             Event::Greeted { hello, agreed } => {
                 let timing = agreed.map_err(Failure::TooSlow)?;
                 self.flow.opened(hello.window);
-                let peer = Box::new(Peer {
+                let peer = Arc::new(Peer {
                     id: hello.id.to_string(),
                     token: hello.token.to_vec(),
                     max_message: hello.max_message,
@@ -352,8 +350,7 @@ impl Single {
                     timing,
                     patience: hello.offer.patience,
                 });
-                self.agreed = Some(agreed);
-                self.peer = Some(peer.clone());
+                self.peer = Some(Arc::clone(&peer));
                 match self.session.role() {
                     Role::Acceptor => Incoming::Greeted(peer),
                     Role::Connector => {
@@ -381,7 +378,7 @@ impl Single {
             Event::End => Incoming::End,
             Event::Bye(bye) => {
                 // Answered when everything queued is sent.
-                self.bye.get_or_insert(Bye::new(Reason::Done));
+                self.bye.get_or_insert_with(|| Box::new(Bye::new(Reason::Done)));
                 self.goodbye = Some(Box::new(bye));
                 Incoming::Bye(bye)
             }
@@ -424,19 +421,15 @@ impl Single {
     }
 
     /// An acceptor goes on with the connector whose HELLO came.
-    ///
-    /// # Errors
-    /// [`Failure::TooSlow`] if the offers don't agree; it was told by [`input`](Self::input) already.
-    pub fn admit(&mut self, now: Instant) -> Result<(), Failure> {
-        if let Some(agreed) = self.agreed.take()
+    pub fn admit(&mut self, now: Instant) {
+        if let Some(peer) = &self.peer
             && self.session.role() == Role::Acceptor
             && self.session.is_greeting()
         {
-            let timing = agreed.map_err(Failure::TooSlow)?;
+            let timing = peer.timing;
             self.greet(now);
             live!(self).admit(&self.terms, timing, &mut self.random, now);
         }
-        Ok(())
     }
 
     /// What the peer said, one after the other.
@@ -566,7 +559,7 @@ impl Single {
 
     fn say_bye(&mut self, now: Instant) {
         if let Some(bye) = self.bye.take() {
-            live!(self).bye(bye, now, &mut self.wire);
+            live!(self).bye(*bye, now, &mut self.wire);
         }
     }
 
@@ -642,7 +635,7 @@ impl Single {
     /// is over when that has come.
     pub fn bye(&mut self, bye: Bye) {
         if !self.session.has_left() && !self.session.is_over() {
-            self.bye = Some(bye);
+            self.bye = Some(Box::new(bye));
         }
     }
 
@@ -703,8 +696,8 @@ impl Single {
     }
 
     /// The peer, once its HELLO has come.
-    pub fn peer(&self) -> Option<&Peer> {
-        self.peer.as_deref()
+    pub const fn peer(&self) -> Option<&Arc<Peer>> {
+        self.peer.as_ref()
     }
 
     /// The last events.

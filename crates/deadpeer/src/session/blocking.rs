@@ -167,7 +167,7 @@ impl Session {
         prepare_session(stream.as_sock());
         let mut state = State::new(role, config);
         greet(&mut stream, &mut state, admit)?;
-        let peer = Arc::new(state.peer()?);
+        let peer = state.peer()?;
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new(), wake: Waker::new()? });
         let driver = Arc::clone(&shared);
         thread::Builder::new().name("deadpeer-session".into()).spawn(move || drive(stream, &driver))?;
@@ -474,8 +474,7 @@ fn greet(
             Some(Incoming::Up) => return Ok(()),
             Some(Incoming::Greeted(peer)) => match admit.take().map_or(Ok(()), |admit| admit(&peer)) {
                 Ok(()) => {
-                    let admitted = state.single.admit(clock::now());
-                    admitted.map_err(|failure| io::Error::new(io::ErrorKind::TimedOut, failure))?;
+                    state.single.admit(clock::now());
                     // The HELLO is under way before the program can do anything else.
                     return write_out(stream, state).map(drop);
                 }

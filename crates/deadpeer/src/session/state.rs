@@ -1,6 +1,7 @@
 //! What the handles of a session and whoever drives its stream share, blocking or tokio.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpeer_core::Instant;
@@ -147,7 +148,7 @@ impl State {
         self.single.history().events(clock::now()).collect()
     }
 
-    pub(super) fn peer(&self) -> io::Result<Peer> {
+    pub(super) fn peer(&self) -> io::Result<Arc<Peer>> {
         self.single.peer().cloned().ok_or_else(closed)
     }
 

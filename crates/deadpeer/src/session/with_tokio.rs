@@ -191,7 +191,7 @@ where
     let shared = Arc::new(Shared(Mutex::new(inside)));
     let mut driver = Driver::new(stream, socket, Arc::clone(&shared));
     driver.greet(admit).await?;
-    let peer = Arc::new(shared.with(|inside| inside.state.peer())?);
+    let peer = shared.with(|inside| inside.state.peer())?;
     let handle = Handle { shared, peer };
     let session = Session { sender: Sender { handle: handle.clone() }, receiver: Receiver { handle } };
     Ok((session, driver))

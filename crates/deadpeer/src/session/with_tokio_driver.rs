@@ -85,11 +85,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Some(Incoming::Greeted(peer)) => {
                     let verdict = admit.take().map_or(Ok(()), |admit| admit(&peer));
                     let admitted = self.shared.with(|inside| match verdict {
-                        Ok(()) => inside
-                            .state
-                            .single
-                            .admit(clock::now())
-                            .map_err(|failure| io::Error::new(io::ErrorKind::TimedOut, failure)),
+                        Ok(()) => {
+                            inside.state.single.admit(clock::now());
+                            Ok(())
+                        }
                         Err(bye) => {
                             inside.state.single.bye(bye);
                             let text = format!("{:?} was refused: {bye}", peer.id);

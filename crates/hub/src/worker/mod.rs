@@ -430,12 +430,18 @@ impl Worker {
         let patience = self.context.terms.offer.patience.saturating_sub(late).max(late);
         let over = self.stop_by.is_some_and(|by| now >= by);
         for index in self.watched.iter().copied().collect::<Vec<_>>() {
-            self.visit(index, |visit| {
+            let watched = self.visit(index, |visit| {
                 visit.look_for_greeting()?;
                 visit.look_for_target()?;
                 visit.resume_plain();
-                if look { visit.look_at_plain(patience) } else { Ok(()) }
+                if look {
+                    visit.look_at_plain(patience)?;
+                }
+                Ok(visit.entry.is_joined() || visit.is_greeting())
             });
+            if watched == Some(false) {
+                self.watched.remove(&index);
+            }
         }
         if over {
             for index in 0..self.entries.len() {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpeer::{Loss, Mechanism, PeerLost};
+use deadpeer::{AsSock, Loss, Mechanism, PeerLost, prepare_session};
 use deadpeer_core::carried::Todo;
 use deadpeer_core::session::{Bye, DATA_HEAD, Event, Hello, Malformed, Reason};
 use deadpeer_core::{Timing, TimingError};
@@ -329,6 +329,7 @@ impl Visit<'_> {
             .map_err(|error| unreachable(error.to_string()))?;
         let tls =
             self.context.role.tls().map_err(|error| Over::refused(Refusal::Tls(error.to_string()), None))?;
+        prepare_session(socket.as_sock());
         self.columns.reopen(self.index, dial.patience(), now);
         self.entry.socket = socket;
         if let Some(address) = dial.address().filter(|_| !self.entry.is_joined()) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deadpeer::PeerLost;
+use deadpeer::{AsSock, PeerLost, prepare_session};
 use deadpeer_core::session::{Bye, Columns, Flow, Live, Reason, Terms};
 use deadpeer_core::{Instant, Random};
 use mio::net::TcpStream;
@@ -147,6 +147,7 @@ impl Visit<'_> {
 
     /// Watches the sockets of a session that was just opened.
     pub(super) fn begin(&mut self) -> Outcome {
+        prepare_session(self.entry.socket.as_sock());
         let watched = Self::watch(&self.context.registry, &mut self.entry.socket, self.index, Side::Session);
         let watched =
             watched.and_then(|()| match self.entry.joint().and_then(|joint| joint.plain.as_mut()) {

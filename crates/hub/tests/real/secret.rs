@@ -152,6 +152,25 @@ fn heartbeats_and_data_go_through() {
 }
 
 #[test]
+fn a_session_in_a_thread_runs_over_rustls() {
+    use deadpeer::session::{Config as SessionConfig, Layered, Session};
+    let authority = Authority::new();
+    let (server, told) = serve(authority.server(false), None);
+    let (config, name) = authority.client(None).config();
+    let tcp = TcpStream::connect(server.address()).unwrap();
+    let socket = tcp.try_clone().unwrap();
+    let tls = rustls::StreamOwned::new(rustls::ClientConnection::new(config, name).unwrap(), tcp);
+    let config = SessionConfig::new(crate::common::offer()).id("rusty");
+    let session = Session::connect(Layered::new(tls, socket), &config).unwrap();
+    assert_eq!(told.find(arrived), "rusty");
+    // Longer than a silent peer would live.
+    assert!(session.over_within(DETECT * 2).is_none());
+    assert!(session.rtt().is_some());
+    drop(session);
+    assert_eq!(told.find(word), "left");
+}
+
+#[test]
 fn files_that_are_none_are_named() {
     let authority = Authority::new();
     let (certificate, key) = authority.certify(&["127.0.0.1"]);

@@ -63,12 +63,15 @@ async fn hear(mut stream: TcpStream, tolerance: Duration) {
 }
 
 async fn hold(stream: TcpStream, offer: Offer) {
+    let config = Config::new(offer);
+    // In a box, so that its memory is free once the session is up.
+    let accepted = Box::pin(accept_over(stream, |stream| stream.as_sock(), &config, |_| Ok(()))).await;
+    drop(config);
     // A connection that does not greet is no client.
-    if let Ok((session, driver)) =
-        accept_over(stream, |stream| stream.as_sock(), &Config::new(offer), |_| Ok(())).await
-    {
-        tokio::spawn(driver.run());
-        session.over().await;
+    if let Ok((session, driver)) = accepted {
+        // One task: it holds the session, and drives it.
+        let _ = driver.run().await;
+        drop(session);
     }
 }
 
