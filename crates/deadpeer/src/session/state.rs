@@ -21,7 +21,7 @@ const QUEUE: usize = 64 * 1024;
 pub(super) struct State {
     pub single: Single,
     /// How it ended: with an error, or by a goodbye.
-    pub over: Option<Option<Ended>>,
+    pub over: Option<Option<Box<Ended>>>,
     pub senders: usize,
     pub receiving: bool,
     /// The program said goodbye, or dropped all handles.
@@ -115,7 +115,7 @@ impl State {
     }
 
     pub(super) fn error(&self) -> Option<io::Error> {
-        self.over.as_ref()?.as_ref().map(Ended::to_error)
+        self.over.as_ref()?.as_ref().map(|ended| ended.to_error())
     }
 
     pub(super) fn bye(&mut self, bye: Bye) {
@@ -246,7 +246,7 @@ impl State {
             if let Some(lost) = &mut lost {
                 lost.events = self.events().into();
             }
-            Ended { kind: error.kind(), lost, text: error.to_string() }
+            Box::new(Ended { kind: error.kind(), lost, text: error.to_string() })
         });
         self.over.get_or_insert(ended);
     }
