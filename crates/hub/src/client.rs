@@ -65,6 +65,8 @@ impl Client {
     pub fn start(config: ClientConfig, events: SyncSender<Event>) -> io::Result<Self> {
         let ClientConfig { server, tls, returning, mut config } = config;
         config.loops = std::num::NonZeroUsize::MIN;
+        // One session, and those before it that still close.
+        config.limits.sessions = config.limits.sessions.min(16);
         let (signals, received) = channel();
         let tell = signals.clone();
         let tell = move |event| tell.send(Signal::Event(event)).is_ok();

@@ -44,7 +44,8 @@ pub struct Limits {
     /// The most bytes that are held for a session that carries data, in each direction, while the other side takes no more.
     /// A session begins with less, and gets more as it keeps up. 4 KiB at least.
     pub buffered_per_session: usize,
-    /// The most bytes that peers of all sessions may have under way to slow programs, and that are held for slow peers.
+    /// The most bytes that peers of all sessions may have under way to slow programs, and that are held for slow peers. Each
+    /// session that carries data has 4 KiB, also if that exceeds this limit.
     pub buffered: usize,
     /// A peer's valid HELLO must come within this, the TLS handshake and the connecting included.
     pub greeting: Duration,

@@ -124,6 +124,23 @@ fn one_byte_at_a_time_and_floods_are_served_alike() {
 }
 
 #[test]
+fn single_bytes_do_not_extend_the_time_for_a_greeting() {
+    let mut limited = config();
+    limited.limits.greeting = Duration::from_millis(500);
+    let (server, events) = serve("127.0.0.1:0", limited);
+    let mut slow = raw(server.address());
+    slow.set_nodelay(true).unwrap();
+    let began = Instant::now();
+    for byte in hello("a name that takes its time") {
+        // The server hangs up in the middle.
+        let _ = slow.write_all(&[byte]);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(began.elapsed() > Duration::from_secs(1), "the greeting was too quick for this test");
+    assert_eq!(events.find(word), "silent");
+}
+
+#[test]
 fn limits_are_kept_and_said() {
     let mut limited = config();
     limited.limits.sessions = 3;
