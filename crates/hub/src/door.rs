@@ -1,5 +1,6 @@
 //! Accepting connections, within the limits.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -24,6 +25,9 @@ const WAKER: Token = Token(1);
 const AGAIN: Duration = Duration::from_millis(100);
 /// The same hindrance is told once in this time.
 const QUIET: Duration = Duration::from_secs(10);
+/// So long, and so many at a time, refused connections stay open after the goodbye.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGERING: usize = 64;
 /// Who is refused for want of room is asked to come back no sooner.
 const BACK_IN: Duration = Duration::from_secs(5);
 
@@ -67,6 +71,7 @@ impl Door {
             greets,
             spare: spare(),
             told: None,
+            refused: VecDeque::new(),
         };
         let thread = std::thread::Builder::new().name("accept".to_owned()).spawn(|| porter.run())?;
         Ok(Self { closing, waker, thread: Some(thread), address })
@@ -101,6 +106,9 @@ struct Porter {
     /// who would else wait in the queue, and find out nothing.
     spare: Option<File>,
     told: Option<Instant>,
+    /// Refused connections: closed a little later, because bytes that arrive after a close turn it into a reset, and some
+    /// systems then discard the goodbye that the client has not read.
+    refused: VecDeque<(Instant, TcpStream)>,
 }
 
 impl Porter {
@@ -115,6 +123,10 @@ impl Porter {
                 return;
             }
             patience = self.accept_all();
+            self.let_go();
+            if !self.refused.is_empty() {
+                patience = Some(patience.unwrap_or(LINGER).min(LINGER));
+            }
         }
     }
 
@@ -141,14 +153,14 @@ impl Porter {
 
     fn accepted(&mut self, socket: TcpStream, address: SocketAddr) {
         if let Err(why) = self.shared.admit(address.ip()) {
-            self.refuse(socket);
+            self.refuse(socket, true);
             return self.shared.tell(Event::Refused { address, why });
         }
         let places = match self.place.as_mut().map(Lookup::addresses) {
             None => Arc::default(),
             Some(Ok(places)) => places,
             Some(Err(error)) => {
-                self.refuse(socket);
+                self.refuse(socket, true);
                 return self.shared.turn_away(address, Refusal::Unreachable(error));
             }
         };
@@ -157,14 +169,29 @@ impl Porter {
         hand.order(Order::Accepted { socket, address, places });
     }
 
+    /// Closes the connections that were refused some time ago.
+    fn let_go(&mut self) {
+        while self.refused.len() > LINGERING
+            || self.refused.front().is_some_and(|(since, _)| since.elapsed() >= LINGER)
+        {
+            if let Some((_, mut socket)) = self.refused.pop_front() {
+                while matches!(socket.read(&mut [0; 256]), Ok(1..)) {}
+            }
+        }
+    }
+
     /// Tells somebody who speaks the protocol that there is no room, as far as that can be done at once.
-    fn refuse(&self, mut socket: TcpStream) {
+    fn refuse(&mut self, mut socket: TcpStream, linger: bool) {
         if self.greets {
             let mut bytes = Vec::new();
             Frame::Bye(Bye::new(Reason::Overloaded).back_in(BACK_IN)).encode(&mut bytes);
             let _ = socket.write_all(&bytes);
             // Unread bytes would turn the close into a reset, which may overtake the goodbye.
             let _ = socket.read(&mut [0; 256]);
+            if linger && socket.shutdown(std::net::Shutdown::Write).is_ok() {
+                self.refused.push_back((Instant::now(), socket));
+                self.let_go();
+            }
         } else {
             crate::worker::reset_on_close(&socket);
         }
@@ -183,7 +210,8 @@ impl Porter {
         drop(self.spare.take());
         let accepted = self.listener.accept();
         if let Ok((socket, address)) = accepted {
-            self.refuse(socket);
+            // Its descriptor is the spare one, which is needed again.
+            self.refuse(socket, false);
             let limit = self.shared.config.limits.sessions;
             self.shared.tell(Event::Refused { address, why: Refusal::Full { limit } });
         } else {

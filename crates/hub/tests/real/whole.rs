@@ -39,17 +39,11 @@ fn write_and_close(mut stream: TcpStream, half: bool) -> Option<TcpStream> {
     None
 }
 
-#[test]
-fn what_was_written_before_a_close_arrives_at_slow_readers() {
+fn arrives_at_slow_readers(half: bool) {
     let way = Way::new();
     let wait = DETECT * 3;
     thread::scope(|scope| {
-        for (case, upwards, half) in [
-            ("up", true, false),
-            ("up, half-closed", true, true),
-            ("down", false, false),
-            ("down, half", false, true),
-        ] {
+        for upwards in [true, false] {
             let (program, accepted) = way.connect();
             for stream in [&program, &accepted] {
                 stream.set_write_timeout(Some(SOON)).unwrap();
@@ -62,17 +56,33 @@ fn what_was_written_before_a_close_arrives_at_slow_readers() {
                 }
                 let writing = scope.spawn(move || write_and_close(writer, half));
                 let all = read_late(&reader, wait);
+                if let Err(error) = &all {
+                    panic!("upwards {upwards}: {error}");
+                }
                 let heard = all.as_ref().map_or(0, Vec::len);
-                assert!(all.is_ok_and(|all| all == bytes(MUCH)), "{case}: {heard} bytes, then an error");
+                assert!(all.is_ok_and(|all| all == bytes(MUCH)), "upwards {upwards}: {heard} bytes");
                 drop(reader);
                 drop(writing.join().unwrap());
             });
         }
     });
-    for _ in 0..4 {
+    for _ in 0..2 {
         assert_eq!((way.gateway.1.find(word), way.server.1.find(word)), ("left", "left"));
     }
     way.is_empty_soon();
+}
+
+#[test]
+fn what_was_written_before_a_close_arrives_at_slow_readers() {
+    arrives_at_slow_readers(false);
+}
+
+/// Wine ends a connection that is closed after both directions were shut down, and loses what its kernel still holds.
+mod not_on_wine {
+    #[test]
+    fn what_was_written_before_a_half_close_arrives_at_slow_readers() {
+        super::arrives_at_slow_readers(true);
+    }
 }
 
 /// Wine turns a reset into an end of file.
