@@ -79,6 +79,8 @@ pub struct Single {
     /// A message of which pieces have arrived.
     message: Vec<u8>,
     incoming: VecDeque<Incoming>,
+    /// What is told once and replaced by later ones, so that a program that never looks costs no memory.
+    latest: Latest,
     /// A PING to answer.
     answer: Option<u32>,
     /// Control frames that go out next.
@@ -98,6 +100,14 @@ pub struct Single {
     /// Frames that are being written.
     wire: Vec<u8>,
     written: usize,
+}
+
+/// Things to tell of which only the last one counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Latest {
+    round_trip: Option<Duration>,
+    unresponsive: Option<Duration>,
+    drain: Option<Duration>,
 }
 
 /// Who the peer is, and what was agreed.
@@ -255,6 +265,7 @@ impl Single {
             part_since: heard,
             message: Vec::new(),
             incoming: VecDeque::new(),
+            latest: Latest::default(),
             answer: None,
             control: Vec::new(),
             hello: Some(Box::new((id.to_string(), token.to_vec()))),
@@ -373,7 +384,10 @@ impl Single {
                 }
                 Incoming::Message(core::mem::take(&mut self.message))
             }
-            Event::RoundTrip(rtt) => Incoming::RoundTrip(rtt),
+            Event::RoundTrip(rtt) => {
+                self.latest.round_trip = Some(rtt);
+                return Ok(());
+            }
             Event::Credit => return Ok(()),
             Event::End => Incoming::End,
             Event::Bye(bye) => {
@@ -383,10 +397,8 @@ impl Single {
                 Incoming::Bye(bye)
             }
             Event::Drain(back_in) => {
-                // Only the last one counts: a peer can't fill the memory of a program that does not look.
-                self.incoming.retain(|told| !matches!(told, Incoming::Drain(_)));
-                self.draining = Some(back_in);
-                Incoming::Drain(back_in)
+                (self.draining, self.latest.drain) = (Some(back_in), Some(back_in));
+                return Ok(());
             }
             Event::Reset(reason) => {
                 self.forget_queue();
@@ -432,17 +444,27 @@ impl Single {
         }
     }
 
-    /// What the peer said, one after the other.
+    /// What the peer said, one after the other. Of round-trip times, DRAINs and [`Incoming::Unresponsive`] only the last is
+    /// kept until it is asked for, and it comes before what waits.
     #[expect(clippy::should_implement_trait, reason = "more may follow after nothing")]
     pub fn next(&mut self) -> Option<Incoming> {
+        let Latest { round_trip, unresponsive, drain } = &mut self.latest;
+        let latest = round_trip.take().map(Incoming::RoundTrip);
+        let latest = latest.or_else(|| unresponsive.take().map(Incoming::Unresponsive));
+        if let Some(told) = latest.or_else(|| drain.take().map(Incoming::Drain)) {
+            return Some(told);
+        }
         let told = self.incoming.pop_front()?;
+        if self.incoming.is_empty() {
+            self.incoming = VecDeque::new();
+        }
         if let Incoming::Message(message) = &told {
             self.flow.taken((message.len() + DATA_HEAD) as u32);
         }
         Some(told)
     }
 
-    /// Whether [`next`](Self::next) has something to tell.
+    /// Whether [`next`](Self::next) has a message, an end or a goodbye to tell.
     pub fn has_news(&self) -> bool {
         !self.incoming.is_empty()
     }
@@ -479,7 +501,7 @@ impl Single {
                 unresponsive
             };
             if let Some(time) = unresponsive {
-                self.incoming.push_back(Incoming::Unresponsive(time));
+                self.latest.unresponsive = Some(time);
             }
         }
         Ok(())
