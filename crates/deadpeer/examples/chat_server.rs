@@ -8,7 +8,7 @@
 //! Each connection gets its thread before anything is read from it, the greeting included: a client that connects and says
 //! nothing keeps nobody waiting, and is given up within the policy. Without arguments a server, three clients and a mute
 //! connection run in one process for a moment.
-#![allow(clippy::print_stdout)] // an example talks to whoever runs it
+#![allow(clippy::print_stdout, clippy::print_stderr)] // an example talks to the person who runs it
 
 use std::env;
 use std::error::Error;
@@ -43,7 +43,7 @@ fn serve(listener: &TcpListener, config: &Config) -> io::Result<()> {
         thread::spawn(move || {
             let peer = stream.peer_addr();
             if let Err(error) = attend(stream, &config, &room) {
-                println!("server: {peer:?}: {error}");
+                eprintln!("server: {peer:?}: {error}");
             }
         });
     }
