@@ -648,6 +648,11 @@ impl Single {
         self.queued + self.wire.len() - self.written
     }
 
+    /// Whether everything that the program asked for is written: messages, the end of them, a goodbye.
+    pub fn is_flushed(&self) -> bool {
+        self.queued() == 0 && self.messages.is_empty() && !self.end && self.bye.is_none()
+    }
+
     /// This side sends no more messages after those that are queued. It goes on beating, and hears the peer's messages.
     pub fn end(&mut self) {
         self.end |= !self.session.has_ended() && !self.session.has_left();

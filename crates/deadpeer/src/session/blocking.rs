@@ -8,12 +8,12 @@ use std::time::Duration;
 use deadpeer_core::Timing;
 use deadpeer_core::session::{Bye, Happened, Incoming, Peer, Role};
 use deadpeer_os::AsSock;
-use deadpeer_os::current::stream::{prepare_session, set_nonblocking};
+use deadpeer_os::current::stream::{prepare_session, readiness, set_nonblocking};
 use deadpeer_os::current::wait::{Waker, wait};
 
 use super::blocking_stream::SessionStream;
 use super::state::{State, closed};
-use super::{Config, clock};
+use super::{Config, Refused, clock};
 use crate::guard::PeerLost;
 
 /// What one read takes.
@@ -93,7 +93,7 @@ impl Session {
     ///
     /// # Errors
     /// Of the stream; `InvalidData` for a peer that speaks another protocol; `TimedOut` for one that does not
-    /// greet in time, or whose heartbeats are too slow; `PermissionDenied` for one that refuses this side.
+    /// greet in time, or whose heartbeats are too slow; [`Refused`] for one that refuses this side.
     pub fn connect<S>(stream: S, config: &Config) -> io::Result<Self>
     where
         S: Read + Write + AsSock + Send + 'static,
@@ -458,8 +458,14 @@ fn greet(
     let mut admit = Some(admit);
     let mut buffer = [0; 512];
     loop {
-        let writing = write_out(stream, state)?;
-        wait(stream.as_sock(), true, writing, None, clock::until(state.deadline()))?;
+        let left = write_on(stream, state)?;
+        wait(
+            stream.as_sock(),
+            true,
+            left == Left::Room,
+            None,
+            left.patience(clock::until(state.deadline())),
+        )?;
         let greeted = match read(stream, &mut buffer)? {
             Some(0) => Err(closed()),
             Some(length) => state.arrived(&buffer[..length]),
@@ -485,15 +491,10 @@ fn greet(
                     return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
                 }
             },
-            Some(Incoming::Bye(bye)) => return Err(refused(&bye)),
+            Some(Incoming::Bye(bye)) => return Err(Refused { bye }.into()),
             _ => {}
         }
     }
-}
-
-/// The acceptor said BYE instead of a HELLO.
-pub(super) fn refused(bye: &Bye) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, format!("the peer refused this side: {bye}"))
 }
 
 /// The thread.
@@ -516,22 +517,22 @@ fn turn(stream: &mut (impl Read + Write + AsSock), shared: &Shared) -> io::Resul
     loop {
         let mut state = shared.lock();
         state.tick(Some(stream.as_sock()))?;
-        let mut writing = false;
+        let mut left = Left::Nothing;
         if failed.is_none() {
-            match write_out(stream, &mut state) {
-                Ok(pending) => writing = pending,
+            match write_on(stream, &mut state) {
+                Ok(more) => left = more,
                 Err(error) => failed = Some(error),
             }
         }
-        if failed.is_none() && !writing && state.is_over()? {
+        if failed.is_none() && left == Left::Nothing && state.is_over()? {
             return Ok(());
         }
-        let patience = clock::until(state.deadline());
+        let patience = left.patience(clock::until(state.deadline()));
         drop(state);
         shared.news.notify_all();
 
         let patience = if failed.is_some() { Some(Duration::ZERO) } else { patience };
-        let readable = wait(stream.as_sock(), true, writing, Some(&shared.wake), patience)?;
+        let readable = wait(stream.as_sock(), true, left == Left::Room, Some(&shared.wake), patience)?;
         if !readable && failed.is_none() {
             continue;
         }
@@ -566,9 +567,55 @@ fn read(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<Option<usize>> 
     }
 }
 
-/// Writes and flushes as much as the stream takes now. Says whether something is left: here, or in the stream's own
-/// buffers.
-fn write_out(stream: &mut impl Write, state: &mut State) -> io::Result<bool> {
+/// What has to happen before the rest can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Everything is written.
+    Nothing,
+    /// The socket takes more.
+    Room,
+    /// The stream refuses bytes although its socket takes some: TLS writes nothing before its handshake is done. Waiting for room
+    /// in the socket would spin.
+    Input,
+}
+
+impl Left {
+    /// How long to wait at most. Nobody says when a stream above its socket takes bytes again, so it is asked often.
+    fn patience(self, patience: Option<Duration>) -> Option<Duration> {
+        const AGAIN: Duration = Duration::from_millis(10);
+        match self {
+            Self::Input => Some(patience.map_or(AGAIN, |patience| patience.min(AGAIN))),
+            Self::Nothing | Self::Room => patience,
+        }
+    }
+}
+
+/// Writes what the stream takes now.
+fn write_on(stream: &mut (impl Write + AsSock), state: &mut State) -> io::Result<Left> {
+    // The second time there was room before.
+    for _ in 0..2 {
+        let wrote = write_out(stream, state)?;
+        if !wrote.more {
+            return Ok(Left::Nothing);
+        }
+        if wrote.some || !readiness(stream.as_sock())?.writable {
+            return Ok(Left::Room);
+        }
+    }
+    Ok(Left::Input)
+}
+
+/// What a call of [`write_out`] achieved.
+struct Wrote {
+    /// The stream took some bytes.
+    some: bool,
+    /// Something is left: here, or in the stream's own buffers.
+    more: bool,
+}
+
+/// Writes and flushes as much as the stream takes now.
+fn write_out(stream: &mut impl Write, state: &mut State) -> io::Result<Wrote> {
+    let mut some = false;
     loop {
         let now = clock::now();
         let output = state.single.output(now);
@@ -577,16 +624,19 @@ fn write_out(stream: &mut impl Write, state: &mut State) -> io::Result<bool> {
         }
         match stream.write(output) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => state.single.wrote(written, now),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Ok(written) => {
+                state.single.wrote(written, now);
+                some = true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Wrote { some, more: true }),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
     match stream.flush() {
-        Ok(()) => Ok(false),
+        Ok(()) => Ok(Wrote { some, more: false }),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-            Ok(true)
+            Ok(Wrote { some, more: true })
         }
         Err(error) => Err(error),
     }

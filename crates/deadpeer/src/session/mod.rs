@@ -20,6 +20,7 @@ mod clock;
 mod config;
 mod connector;
 mod layered;
+mod refused;
 mod state;
 #[cfg(feature = "tokio")]
 #[path = "with_tokio.rs"]
@@ -38,3 +39,4 @@ pub use config::Config;
 pub use connector::{Connector, Transition};
 pub use deadpeer_core::session::{Bye, Happened, Offer, Peer, Reason, Terms, What};
 pub use layered::Layered;
+pub use refused::Refused;

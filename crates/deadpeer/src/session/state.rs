@@ -73,7 +73,7 @@ impl State {
 
     /// Whether everything that was queued is written, or the session is over.
     pub(super) fn is_flushed(&self) -> bool {
-        self.over.is_some() || self.single.queued() == 0
+        self.over.is_some() || self.single.is_flushed()
     }
 
     /// Whether the peer takes a message of this length.

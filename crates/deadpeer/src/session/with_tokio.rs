@@ -88,8 +88,26 @@ pub(super) struct Inside {
     pub state: State,
     pub driver: Option<Waker>,
     pub receiver: Option<Waker>,
-    /// Who waits for room, for everything to be written, or for the end.
-    pub others: Vec<Waker>,
+    /// Those who wait for room, or for everything to be written.
+    pub senders: Vec<Waker>,
+    /// Those who wait for the end. Heartbeats don't wake them.
+    end_waiters: Vec<Waker>,
+}
+
+impl Inside {
+    /// Everybody who is to know that the session is over.
+    pub(super) fn all_wakers(&mut self) -> Vec<Waker> {
+        let mut wakers = std::mem::take(&mut self.senders);
+        wakers.append(&mut self.end_waiters);
+        wakers.extend(self.receiver.take());
+        wakers
+    }
+}
+
+fn register(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
+    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+        wakers.push(cx.waker().clone());
+    }
 }
 
 impl Shared {
@@ -118,7 +136,7 @@ impl Shared {
 ///
 /// # Errors
 /// Of the stream; `InvalidData` for a peer that speaks another protocol; `TimedOut` for one that does not
-/// greet in time, or whose heartbeats are too slow; `PermissionDenied` for one that refuses this side.
+/// greet in time, or whose heartbeats are too slow; [`Refused`](super::Refused) for one that refuses this side.
 pub async fn connect<S>(stream: S, config: &Config) -> io::Result<(Session, Driver<S>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -187,7 +205,8 @@ async fn open<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let inside = Inside { state: State::new(role, config), driver: None, receiver: None, others: Vec::new() };
+    let state = State::new(role, config);
+    let inside = Inside { state, driver: None, receiver: None, senders: Vec::new(), end_waiters: Vec::new() };
     let shared = Arc::new(Shared(Mutex::new(inside)));
     let mut driver = Driver::new(stream, socket, Arc::clone(&shared));
     driver.greet(admit).await?;
@@ -337,9 +356,7 @@ impl Sender {
             if ready(&inside.state) {
                 return Poll::Ready(inside.state.error().map_or(Ok(()), Err));
             }
-            if !inside.others.iter().any(|waker| waker.will_wake(cx.waker())) {
-                inside.others.push(cx.waker().clone());
-            }
+            register(&mut inside.senders, cx);
             Poll::Pending
         })
     }
@@ -359,7 +376,16 @@ impl Sender {
 
     /// As [`Session::over`].
     pub async fn over(&self) -> Option<io::Error> {
-        poll_fn(|cx| self.poll_until(cx, |state| state.over.is_some())).await.err()
+        poll_fn(|cx| {
+            self.handle.shared.with(|inside| {
+                if inside.state.over.is_some() {
+                    return Poll::Ready(inside.state.error());
+                }
+                register(&mut inside.end_waiters, cx);
+                Poll::Pending
+            })
+        })
+        .await
     }
 
     pub(super) fn max_message(&self) -> usize {

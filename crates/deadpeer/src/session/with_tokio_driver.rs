@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use deadpeer_core::Instant;
 use deadpeer_core::session::{Bye, Incoming, Peer};
@@ -14,16 +15,17 @@ use deadpeer_os::current::stream::prepare_session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until};
 
-use super::blocking::refused;
-use super::clock;
 use super::state::State;
 use super::tokio::Shared;
+use super::{Refused, clock};
 use crate::guard::PeerLost;
 
 /// What one read takes. It lies on the stack of the thread that polls: a session at rest has no buffer.
 const READ: usize = 16 * 1024;
 /// So many reads before other tasks have their turn.
 const TURNS: usize = 8;
+/// How long the reactor gets to tell what had arrived before a write failed.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What moves a session: it owns the stream, and beats also while nobody sends or receives. Spawn
 /// [`Driver::run`], or poll it beside what uses the [`Session`](super::tokio::Session).
@@ -37,6 +39,9 @@ pub struct Driver<S> {
     rings_at: Instant,
     /// A write failed: what has arrived is delivered, and then this is told.
     failed: Option<io::Error>,
+    /// The reactor has looked at the stream since the write failed. Before that a read finds nothing, although bytes may lie
+    /// in the kernel.
+    looked: bool,
     /// The stream has bytes that it has not passed on.
     unflushed: bool,
 }
@@ -47,7 +52,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             prepare_session(socket(&stream));
         }
         let alarm = Box::pin(sleep_until(tokio::time::Instant::now()));
-        Self { stream, socket, shared, alarm, rings_at: Instant::default(), failed: None, unflushed: false }
+        Self {
+            stream,
+            socket,
+            shared,
+            alarm,
+            rings_at: Instant::default(),
+            failed: None,
+            looked: false,
+            unflushed: false,
+        }
     }
 
     /// Runs until the session is over.
@@ -62,9 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let _ = poll_fn(|cx| Poll::Ready(last_words(stream, shared, cx))).await;
             shared.with(|inside| {
                 inside.state.finish(ended);
-                let mut wakers = std::mem::take(&mut inside.others);
-                wakers.extend(inside.receiver.take());
-                (inside.state.error(), wakers)
+                (inside.state.error(), inside.all_wakers())
             })
         };
         // The peer sees the end before the program hears of it.
@@ -81,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let told = self.shared.with(|inside| inside.state.single.next());
             match told {
                 Some(Incoming::Up) => Poll::Ready(Ok(())),
-                Some(Incoming::Bye(bye)) => Poll::Ready(Err(refused(&bye))),
+                Some(Incoming::Bye(bye)) => Poll::Ready(Err(Refused { bye }.into())),
                 Some(Incoming::Greeted(peer)) => {
                     let verdict = admit.take().map_or(Ok(()), |admit| admit(&peer));
                     let admitted = self.shared.with(|inside| match verdict {
@@ -126,8 +138,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             if inside.state.single.has_news() {
                 wakers.extend(inside.receiver.take());
             }
-            if !inside.others.is_empty() && inside.state.has_room() {
-                wakers.append(&mut inside.others);
+            if !inside.senders.is_empty() && inside.state.has_room() {
+                wakers.append(&mut inside.senders);
             }
             (polled, wakers)
         });
@@ -137,12 +149,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     fn turn(&mut self, state: &mut State, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut turns = 0;
+        self.looked |= self.failed.is_some() && self.alarm.is_elapsed();
         loop {
             state.tick(self.socket.map(|socket| socket(&self.stream)))?;
             if self.failed.is_none()
                 && let Err(error) = self.write(state, cx)
             {
                 self.failed = Some(error);
+                // A timer is only looked at after the reactor.
+                self.ring_at(clock::now().after(LOOK));
             }
             if self.failed.is_none() && !self.unflushed && state.is_over()? {
                 return Poll::Ready(Ok(()));
@@ -198,7 +213,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 return Ok(Read::Some);
             }
             // Everything that had arrived is delivered; now the write's error is told.
-            Poll::Pending => self.failed.take(),
+            Poll::Pending if self.looked => self.failed.take(),
+            Poll::Pending => None,
             Poll::Ready(Ok(())) => match self.failed.take() {
                 Some(error) => Some(error),
                 None => return Ok(Read::End),
@@ -212,16 +228,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
+    fn ring_at(&mut self, deadline: Instant) {
+        let at = tokio::time::Instant::now().checked_add(deadline.since(clock::now()));
+        // The end of time: another event comes first.
+        let far = || tokio::time::Instant::now() + Duration::from_secs(86_400 * 365);
+        self.alarm.as_mut().reset(at.unwrap_or_else(far));
+        self.rings_at = deadline;
+    }
+
     fn set_alarm(&mut self, state: &mut State, cx: &mut Context<'_>) {
         let deadline = state.deadline();
         loop {
             if deadline < self.rings_at || self.alarm.is_elapsed() {
-                let wait = deadline.since(clock::now());
-                let at = tokio::time::Instant::now().checked_add(wait);
-                // The end of time: another event comes first.
-                let far = || tokio::time::Instant::now() + std::time::Duration::from_secs(86_400 * 365);
-                self.alarm.as_mut().reset(at.unwrap_or_else(far));
-                self.rings_at = deadline;
+                self.ring_at(deadline);
             }
             if self.alarm.as_mut().poll(cx).is_pending() {
                 return;
@@ -276,9 +295,7 @@ impl<S> Drop for Driver<S> {
     fn drop(&mut self) {
         let wakers = self.shared.with(|inside| {
             inside.state.finish(Err(super::state::closed()));
-            let mut wakers = std::mem::take(&mut inside.others);
-            wakers.extend(inside.receiver.take());
-            wakers
+            inside.all_wakers()
         });
         wakers.into_iter().for_each(Waker::wake);
     }
