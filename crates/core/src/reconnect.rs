@@ -88,6 +88,11 @@ impl Reconnect {
         rounds(count, self.first)
     }
 
+    /// Whether the next round begins with `place`: it worked last, and its sessions did not end soon again and again.
+    pub const fn prefers(&self, place: usize) -> bool {
+        self.first == place
+    }
+
     /// How long one of `count` places may take to be connected and to greet, if a death is to be noticed within `detect`: all
     /// of it, because a place that does not answer in that time is as dead as one that falls silent. A silent place
     /// never keeps the others from being tried.
@@ -192,6 +197,7 @@ mod tests {
             reconnect.handle_up(2, at(100_000));
             let _ = reconnect.handle_lost(at(100_500), Duration::ZERO);
             assert_eq!(round(&reconnect), expected);
+            assert_eq!(reconnect.prefers(2), expected[0] == 2);
         }
     }
 

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use deadpeer_core::session::Bye;
-use deadpeer_core::{Policy, Reconnect, Return, TimingError};
+use deadpeer_core::{Instant, Policy, Reconnect, Return, TimingError};
 
 use super::blocking::Watch;
-use super::{Config, Session, clock};
+use super::{Config, Refused, Session, clock};
 use crate::guard::guard_if_possible;
 
 /// What a [`Connector`] is doing.
@@ -53,8 +53,14 @@ pub(super) struct Attempts {
     authenticate: Option<Authenticate>,
     reconnect: Reconnect,
     how: Return,
-    /// How long to wait before the next round.
-    wait: Duration,
+    /// When the next round may begin.
+    not_before: Instant,
+    /// A round has begun and not ended: its future may have been dropped.
+    begun: bool,
+    /// The address of the last session, and the number of its place.
+    worked: Option<(usize, SocketAddr)>,
+    /// The longest wait that a refusal in this round asks for.
+    asked: Duration,
     tell: Option<Tell>,
 }
 
@@ -74,7 +80,10 @@ impl Attempts {
             authenticate: None,
             reconnect: Reconnect::new(how, clock::seed()),
             how,
-            wait: Duration::ZERO,
+            not_before: Instant::default(),
+            begun: false,
+            worked: None,
+            asked: Duration::ZERO,
             tell: None,
         })
     }
@@ -111,8 +120,22 @@ impl Attempts {
     }
 
     /// The places of one round, with their numbers: first the one that worked last.
-    pub(super) fn round(&self) -> Vec<(usize, String)> {
+    fn round(&self) -> Vec<(usize, String)> {
         self.reconnect.round(self.places.len()).map(|at| (at, self.places[at].clone())).collect()
+    }
+
+    /// The addresses of a place in the order in which they are tried: first the one that worked last, or last if its sessions
+    /// ended soon again and again.
+    pub(super) fn order(&self, place: usize, addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+        let mut addresses: Vec<_> = addresses.collect();
+        if let Some((at, worked)) = self.worked
+            && at == place
+            && let Some(first) = addresses.iter().position(|address| *address == worked)
+        {
+            let first = if self.reconnect.prefers(place) { first } else { first + 1 };
+            addresses.rotate_left(first);
+        }
+        addresses
     }
 
     /// How long one address may take to be connected and to greet.
@@ -120,9 +143,9 @@ impl Attempts {
         self.reconnect.place_patience(self.policy.detection_time())
     }
 
-    /// How long to wait before this round, if at all.
+    /// How long to wait before this round, if at all. A wait that is given up before its end goes on with the next call.
     pub(super) fn pause(&mut self) -> Option<Duration> {
-        let wait = std::mem::take(&mut self.wait);
+        let wait = self.not_before.since(clock::now());
         if wait.is_zero() {
             return None;
         }
@@ -130,7 +153,31 @@ impl Attempts {
         Some(wait)
     }
 
+    /// A round begins.
+    pub(super) fn begin(&mut self) -> Vec<(usize, String)> {
+        (self.begun, self.asked) = (true, Duration::ZERO);
+        self.round()
+    }
+
+    /// What a round that was given up, because its future was dropped, leaves behind.
+    ///
+    /// # Errors
+    /// `TimedOut` when the limit of tries is reached.
+    pub(super) fn abandoned(&mut self) -> io::Result<()> {
+        if self.begun { self.failed(Some(io::ErrorKind::TimedOut.into())) } else { Ok(()) }
+    }
+
+    /// An address failed; the next one is tried.
+    pub(super) fn address_failed(&mut self, address: SocketAddr, error: &io::Error) {
+        if let Some(refused) = Refused::of(error) {
+            self.asked = self.asked.max(refused.bye.back_in);
+        }
+        self.tell(&Transition::Failed(address, error));
+    }
+
     pub(super) fn up(&mut self, place: usize, address: SocketAddr) {
+        self.begun = false;
+        self.worked = Some((place, address));
         self.reconnect.handle_up(place, clock::now());
         self.tell(&Transition::Up(address));
     }
@@ -145,17 +192,21 @@ impl Attempts {
         self.again(asked, error)
     }
 
-    /// A round failed.
+    /// A round failed. The longest wait that a server asked for when it refused this client is kept, up to
+    /// [`Return::longest_asked`].
     ///
     /// # Errors
     /// `error` when the limit of tries is reached.
     pub(super) fn failed(&mut self, error: Option<io::Error>) -> io::Result<()> {
-        self.again(Duration::ZERO, error)
+        self.begun = false;
+        let asked = std::mem::take(&mut self.asked);
+        self.again(asked, error)
     }
 
     fn again(&mut self, asked: Duration, error: Option<io::Error>) -> io::Result<()> {
-        match self.reconnect.handle_lost(clock::now(), asked) {
-            Some(wait) => self.wait = wait,
+        let now = clock::now();
+        match self.reconnect.handle_lost(now, asked) {
+            Some(wait) => self.not_before = now.after(wait),
             None => return Err(error.unwrap_or_else(|| io::ErrorKind::NotConnected.into())),
         }
         Ok(())
@@ -240,6 +291,9 @@ macro_rules! connector {
 #[cfg(feature = "tokio")]
 pub(super) use connector;
 
+/// The system takes no limit of zero.
+const LEAST: Duration = Duration::from_millis(10);
+
 /// Opens a session over a TCP connection to a place.
 type Open = Box<dyn FnMut(TcpStream, &str, &Policy, &Config) -> io::Result<Session> + Send>;
 
@@ -284,6 +338,9 @@ impl Connector {
     /// Opens each session by `open`, which gets the TCP connection, the place as it was given ("host:port"), and the config:
     /// for TLS, or another layer ([`Layered`](super::Layered)).
     ///
+    /// The connection blocks, and each of its reads and writes fails when the time is over that a server gets to connect and
+    /// to greet: a server that accepts and says nothing holds up no handshake.
+    ///
     /// ```no_run
     /// # use deadpeer::session::{Connector, Layered, Session};
     /// # fn handshake(tcp: std::net::TcpStream, _: &str) -> std::io::Result<std::net::TcpStream> { Ok(tcp) }
@@ -313,12 +370,13 @@ impl Connector {
             let (error, goodbye) = last.tell();
             self.attempts.lost(error, goodbye)?;
         }
+        self.attempts.abandoned()?;
         loop {
             if let Some(wait) = self.attempts.pause() {
                 thread::sleep(wait);
             }
             let mut failure = None;
-            for (number, place) in self.attempts.round() {
+            for (number, place) in self.attempts.begin() {
                 let addresses = match place.to_socket_addrs() {
                     Ok(addresses) => addresses,
                     Err(error) => {
@@ -326,7 +384,7 @@ impl Connector {
                         continue;
                     }
                 };
-                for address in addresses {
+                for address in self.attempts.order(number, addresses) {
                     self.attempts.tell(&Transition::Connecting(address));
                     match self.open(address, &place) {
                         Ok(session) => {
@@ -335,7 +393,7 @@ impl Connector {
                             return Ok(session);
                         }
                         Err(error) => {
-                            self.attempts.tell(&Transition::Failed(address, &error));
+                            self.attempts.address_failed(address, &error);
                             failure = Some(error);
                         }
                     }
@@ -346,10 +404,38 @@ impl Connector {
     }
 
     fn open(&mut self, address: SocketAddr, place: &str) -> io::Result<Session> {
-        let stream = TcpStream::connect_timeout(&address, self.attempts.patience())?;
+        let until = clock::now().after(self.attempts.patience());
+        let left = || until.since(clock::now()).max(LEAST);
+        let stream = TcpStream::connect_timeout(&address, left())?;
         stream.set_nodelay(true)?;
+        // For a handshake before the session, whose thread never blocks in the socket.
+        stream.set_read_timeout(Some(left()))?;
+        stream.set_write_timeout(Some(left()))?;
         let mut config = self.attempts.next_config()?;
-        config.terms.greeting = config.terms.greeting.min(self.attempts.patience());
+        config.terms.greeting = config.terms.greeting.min(left());
         (self.open)(stream, place, &self.attempts.policy, &config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_addresses_the_one_that_worked_is_tried_first_unless_its_sessions_end_soon() {
+        let policy = Policy::detect(Duration::from_secs(2)).build().unwrap();
+        let mut attempts = Attempts::new(["db.example:7433"], &policy).unwrap();
+        let [one, two, three] = [1, 2, 3].map(|host| SocketAddr::from(([192, 0, 2, host], 7433)));
+        let order = |attempts: &Attempts| attempts.order(0, [one, two, three].into_iter());
+        assert_eq!(order(&attempts), [one, two, three]);
+        for expected in [[two, three, one], [two, three, one], [three, one, two]] {
+            attempts.up(0, two);
+            assert_eq!(order(&attempts), [two, three, one]);
+            attempts.lost(None, None).unwrap();
+            assert_eq!(order(&attempts), expected);
+        }
+        attempts.up(0, three);
+        assert_eq!(order(&attempts), [three, one, two]);
+        assert_eq!(attempts.order(1, [one, three].into_iter()), [one, three], "another place");
     }
 }

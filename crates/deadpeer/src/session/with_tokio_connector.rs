@@ -64,7 +64,7 @@ impl Connector {
     }
 
     /// The next session; waits and tries until there is one. The one before, if any, is taken as lost.
-    /// Dropping the future gives the try up, and nothing else.
+    /// Dropping the future gives the try up, which counts as a failed one: the next call waits as after any other.
     ///
     /// # Errors
     /// That of the last try when the limit of tries is reached.
@@ -73,12 +73,13 @@ impl Connector {
             let (error, goodbye) = last.told();
             self.attempts.lost(error, goodbye)?;
         }
+        self.attempts.abandoned()?;
         loop {
             if let Some(wait) = self.attempts.pause() {
                 sleep(wait).await;
             }
             let mut failure = None;
-            for (number, place) in self.attempts.round() {
+            for (number, place) in self.attempts.begin() {
                 let addresses: Vec<_> = match lookup_host(&place).await {
                     Ok(addresses) => addresses.collect(),
                     Err(error) => {
@@ -86,7 +87,7 @@ impl Connector {
                         continue;
                     }
                 };
-                for address in addresses {
+                for address in self.attempts.order(number, addresses.into_iter()) {
                     self.attempts.tell(&Transition::Connecting(address));
                     match self.open(address, &place).await {
                         Ok(session) => {
@@ -95,7 +96,7 @@ impl Connector {
                             return Ok(session);
                         }
                         Err(error) => {
-                            self.attempts.tell(&Transition::Failed(address, &error));
+                            self.attempts.address_failed(address, &error);
                             failure = Some(error);
                         }
                     }
@@ -108,12 +109,14 @@ impl Connector {
     // Borrowed alone, so that the future may move between threads: who is told of transitions need not be shared.
     async fn open(&mut self, address: SocketAddr, place: &str) -> io::Result<Session> {
         let patience = self.attempts.patience();
-        let stream = timeout(patience, TcpStream::connect(address)).await??;
-        stream.set_nodelay(true)?;
-        let config = self.attempts.next_config()?;
-        let opening = (self.open)(stream, place.to_owned(), self.attempts.policy.clone(), config);
         // A TLS handshake counts, too.
-        timeout(patience, opening).await?
+        timeout(patience, async {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let config = self.attempts.next_config()?;
+            (self.open)(stream, place.to_owned(), self.attempts.policy.clone(), config).await
+        })
+        .await?
     }
 }
 
