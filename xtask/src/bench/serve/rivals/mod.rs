@@ -64,14 +64,14 @@ async fn hear(mut stream: TcpStream, tolerance: Duration) {
 
 async fn hold(stream: TcpStream, offer: Offer) {
     let config = Config::new(offer);
-    // In a box, so that its memory is free once the session is up.
-    let accepted = Box::pin(accept_over(stream, |stream| stream.as_sock(), &config, |_| Ok(()))).await;
-    drop(config);
     // A connection that does not greet is no client.
+    let accepted = accept_over(stream, |stream| stream.as_sock(), &config, |_| Ok(())).await;
     if let Ok((session, driver)) = accepted {
-        // One task: it holds the session, and drives it.
-        let _ = driver.run().await;
-        drop(session);
+        // A task that holds the session and drives it. This one was for the greeting, and ends.
+        tokio::spawn(async move {
+            let _ = driver.run().await;
+            drop(session);
+        });
     }
 }
 
