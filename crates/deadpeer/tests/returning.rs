@@ -11,9 +11,13 @@ use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpeer::session::tokio::{accept, connect, connect_over};
+#[cfg(target_os = "linux")]
+use deadpeer::AsSock;
+#[cfg(target_os = "linux")]
+use deadpeer::session::tokio::connect_over;
+use deadpeer::session::tokio::{accept, connect};
 use deadpeer::session::{Bye, Config, Connector, Reason, Session, Transition};
-use deadpeer::{AsSock, Policy, Return, session};
+use deadpeer::{Policy, Return, session};
 use futures_util::Sink;
 use tokio::runtime::Runtime;
 
